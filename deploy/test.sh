@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# test.sh [--quick]: installs what the suite needs, builds, and runs it.
+#
+# The release build runs every test. Then AddressSanitizer with UndefinedBehaviorSanitizer runs all
+# but the long ones, and ThreadSanitizer runs the rules of the queue and the store. --quick stops
+# after the release build. Ends with 0 only when every test has run and passed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+buf_version=1.75.0
+jobs=$(nproc)
+quick=false
+case ${1:-} in
+  '') ;;
+  --quick) quick=true ;;
+  *) echo "usage: deploy/test.sh [--quick]" >&2; exit 64 ;;
+esac
+
+configure() {  # PRESET
+  echo "== $1: build"
+  cmake --preset "$1" -DMQD_BUILD_TESTS=ON --log-level=NOTICE
+}
+
+run_tests() {  # DIRECTORY CTEST-ARGUMENTS...
+  local directory=$1
+  shift
+  echo "== $directory: test"
+  ctest --test-dir "$directory" --output-on-failure --no-tests=error --parallel "$jobs" "$@"
+}
+
+deploy/install-packages.sh build test
+if command -v npm >/dev/null; then
+  npm install --silent --no-audit --no-fund --prefix build/tools "@bufbuild/buf@$buf_version"
+else
+  echo "== npm is not installed: the schemas are compiled, and not linted"
+fi
+
+configure release
+cmake --build build/release
+run_tests build/release
+
+if $quick; then
+  exit 0
+fi
+
+export UBSAN_OPTIONS=print_stacktrace=1
+configure asan
+cmake --build build/asan
+run_tests build/asan --label-regex '^(unit|model|conformance|integration)$'
+
+# Where packaged libraries take part (RocksDB), ThreadSanitizer cannot see their locks and is told
+# to leave them alone. The queue's rules and actors are held to the full check.
+configure tsan
+for tests in unit/queue model unit/storage conformance; do
+  [[ -f tests/$tests/CMakeLists.txt ]] || continue
+  cmake --build build/tsan --target "tests/$tests/all"
+  case $tests in
+    unit/queue | model) export TSAN_OPTIONS=halt_on_error=1 ;;
+    *) export TSAN_OPTIONS=halt_on_error=1:ignore_noninstrumented_modules=1 ;;
+  esac
+  run_tests "build/tsan/tests/$tests"
+done
+echo "== all passed"

@@ -1,0 +1,238 @@
+#pragma once
+
+// events.h: step 3 of 5 (queue). Everything that can happen to a queue, as values.
+//
+// Threads: plain values, made on one thread and moved to the queue's.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "server/queue/error.h"
+#include "server/queue/settings.h"
+#include "storage/body.h"
+#include "storage/records.h"
+#include "storage/store.h"
+#include "storage/types.h"
+
+namespace mqd::queue {
+
+using storage::ChunkKey;
+using storage::KeyHash;
+using storage::ProducerId;
+using storage::QueueId;
+using storage::Sequence;
+using storage::WallMs;
+
+/// One per delivery, never reused: the broker's epoch in the high 20 bits, then a dense counter per
+/// queue.
+using DeliveryId = std::uint64_t;
+/// Streams and waiting calls, unique in the process.
+using ConsumerId = std::uint64_t;
+using PublisherId = std::uint64_t;
+/// Names a request that wants an answer; given by the actor.
+using RequestId = std::uint64_t;
+using TransactionId = std::uint64_t;
+
+/// Both clocks, read once per turn. Leases and waits use the steady one, dedup windows and records
+/// the wall.
+struct Now {
+  std::int64_t steady_ns = 0;
+  WallMs wall_ms = 0;
+};
+
+inline constexpr std::int64_t kNsPerMs = 1'000'000;
+/// "No deadline" on the steady clock.
+inline constexpr std::int64_t kNever = INT64_MAX;
+
+/// Both ends included.
+struct DeliveryRange {
+  DeliveryId first = 0;
+  DeliveryId last = 0;
+  bool operator==(const DeliveryRange&) const = default;
+};
+
+// ---- publishing
+
+/// A message that passed the edge's checks. Views point into PublishBatch::owner.
+struct IncomingMessage {
+  std::string_view element;
+  std::uint32_t charge_bytes = 0;  // payload + headers + keys + overhead
+  std::string_view idempotency_key;
+  KeyHash key_hash;
+  std::uint64_t digest = 0;
+};
+
+/// Messages of one publisher with consecutive publish ids.
+struct PublishBatch {
+  PublisherId publisher = 0;
+  std::uint64_t first_publish_id = 0;
+  std::uint64_t answered_through = 0;
+  std::int64_t deadline_ns = kNever;  // steady; for waiting on a full queue
+  std::vector<IncomingMessage> messages;
+  std::shared_ptr<const void> owner;
+};
+
+struct AttachPublisher {
+  PublisherId publisher = 0;
+  std::optional<ProducerId> producer;
+};
+
+struct DetachPublisher {
+  PublisherId publisher = 0;
+};
+
+// ---- consuming
+
+struct AttachConsumer {
+  ConsumerId consumer = 0;
+  /// Sends Started; otherwise a delivery counts as started when it is handed over.
+  bool marks_started = false;
+  /// Part of a select: holds no credit, asks for it (WantCredit) and gives back what it did not
+  /// use.
+  bool on_demand = false;
+  std::int64_t lease_ns = 0;  // 0: the queue's
+};
+
+/// The consumer is gone: what it had started is charged an attempt, the rest is released, all at
+/// once.
+struct DetachConsumer {
+  ConsumerId consumer = 0;
+  /// For a unary receive: its deliveries stay leased.
+  bool keep_deliveries = false;
+};
+
+struct GrantCredit {
+  ConsumerId consumer = 0;
+  std::uint64_t messages = 0;
+  std::uint64_t bytes = 0;
+};
+
+struct MarkStarted {
+  std::vector<DeliveryRange> ranges;
+};
+
+/// Nothing new for this consumer; its unstarted deliveries are released. Answered with
+/// ConsumerDrained.
+struct DrainConsumer {
+  ConsumerId consumer = 0;
+};
+
+struct AckOutcome {};
+struct RetryOutcome {
+  std::optional<std::int64_t> delay_ns;  // none: the queue's backoff
+  std::string error;
+};
+struct ReleaseOutcome {};
+struct DeadLetterOutcome {
+  std::string reason;
+};
+struct ExtendOutcome {
+  std::optional<std::int64_t> lease_ns;  // none: the queue's
+};
+using SettleOutcome =
+    std::variant<AckOutcome, RetryOutcome, ReleaseOutcome, DeadLetterOutcome, ExtendOutcome>;
+
+struct SettleEntry {
+  DeliveryRange range;
+  SettleOutcome outcome;
+};
+
+struct Settle {
+  RequestId request = 0;
+  std::vector<SettleEntry> entries;
+};
+
+// ---- atomic requests (transaction.h tells the whole story)
+
+/// At a target: reserve room for these messages and hold them until the transaction ends.
+struct PrepareTransaction {
+  TransactionId transaction = 0;
+  PublishBatch batch;  // publisher 0
+  /// Dead-lettered messages: no dedup, and where they came from, one for each message.
+  bool bypass_dedup = false;
+  std::vector<storage::DeadLetterOrigin> origins;
+};
+
+/// At the source, when every target is prepared: settle and commit together with `parts`.
+struct CommitTransaction {
+  TransactionId transaction = 0;
+  std::vector<SettleEntry> entries;
+  std::vector<Sequence> parked;  // instead of entries: dead-lettered messages that leave
+  storage::Batch parts;
+  bool flush = false;
+};
+
+/// At a target: how it ended.
+struct EndTransaction {
+  TransactionId transaction = 0;
+  bool committed = false;
+};
+
+// ---- administration
+
+struct CloseQueue {
+  RequestId request = 0;
+};
+struct ReopenQueue {
+  RequestId request = 0;
+};
+struct PurgeQueue {
+  RequestId request = 0;
+  bool purge_dedup = false;
+};
+struct UpdateSettings {
+  RequestId request = 0;
+  QueueSettings settings;
+  std::uint64_t expected_generation = 0;  // 0: any
+};
+struct DeleteQueue {
+  RequestId request = 0;
+  bool force = false;
+};
+struct GetStats {
+  RequestId request = 0;
+};
+
+enum class MessageStatus : std::uint8_t {
+  kUnspecified = 0,
+  kReady = 1,
+  kInFlight = 2,
+  kDelayed = 3,
+  kParked = 4,
+  kSettled = 5
+};
+
+struct Peek {
+  RequestId request = 0;
+  MessageStatus status = MessageStatus::kUnspecified;  // kUnspecified: every state
+  Sequence from_sequence = 0;
+  std::uint32_t limit = 0;
+};
+
+// ---- what comes back
+
+/// The commit with this id ended. Commits end in the order in which they were asked for.
+struct CommitDone {
+  std::uint64_t commit = 0;
+};
+
+struct BodyLoaded {
+  ChunkKey chunk;
+  std::shared_ptr<const storage::Body> body;
+};
+
+/// Time has passed; nothing else happened.
+struct Tick {};
+
+using Event =
+    std::variant<PublishBatch, AttachPublisher, DetachPublisher, AttachConsumer, DetachConsumer,
+                 GrantCredit, MarkStarted, DrainConsumer, Settle, PrepareTransaction,
+                 CommitTransaction, EndTransaction, CloseQueue, ReopenQueue, PurgeQueue,
+                 UpdateSettings, DeleteQueue, GetStats, Peek, CommitDone, BodyLoaded, Tick>;
+
+}  // namespace mqd::queue

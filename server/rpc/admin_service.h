@@ -1,0 +1,44 @@
+#pragma once
+
+// admin_service.h: step 1 of 5 (rpc edge). The calls of AdminService. Each begins with Authorize(),
+// finds its queue, and answers when the queue has answered.
+//
+// Threads: gRPC's; nothing blocks.
+// Ownership: Outlives the gRPC server's calls.
+
+#include "mqd/v1/admin.grpc.pb.h"
+#include "server/rpc/rpc_deps.h"
+
+namespace mqd::rpc {
+
+class AdminService final : public v1::AdminService::CallbackService {
+ public:
+  using Context = grpc::CallbackServerContext;
+  using Reactor = grpc::ServerUnaryReactor;
+
+  explicit AdminService(const RpcDeps& deps) : deps_(deps) {}
+
+  Reactor* CreateQueue(Context*, const v1::CreateQueueRequest*, v1::CreateQueueResponse*) override;
+  Reactor* GetQueue(Context*, const v1::GetQueueRequest*, v1::GetQueueResponse*) override;
+  Reactor* ListQueues(Context*, const v1::ListQueuesRequest*, v1::ListQueuesResponse*) override;
+  Reactor* UpdateQueue(Context*, const v1::UpdateQueueRequest*, v1::UpdateQueueResponse*) override;
+  Reactor* DeleteQueue(Context*, const v1::DeleteQueueRequest*, v1::DeleteQueueResponse*) override;
+  Reactor* PurgeQueue(Context*, const v1::PurgeQueueRequest*, v1::PurgeQueueResponse*) override;
+  Reactor* CloseQueue(Context*, const v1::CloseQueueRequest*, v1::CloseQueueResponse*) override;
+  Reactor* ReopenQueue(Context*, const v1::ReopenQueueRequest*, v1::ReopenQueueResponse*) override;
+  Reactor* GetQueueStats(Context*, const v1::GetQueueStatsRequest*,
+                         v1::GetQueueStatsResponse*) override;
+  Reactor* PeekMessages(Context*, const v1::PeekMessagesRequest*,
+                        v1::PeekMessagesResponse*) override;
+  Reactor* GetNodeStatus(Context*, const v1::GetNodeStatusRequest*,
+                         v1::GetNodeStatusResponse*) override;
+
+ private:
+  /// Authorizes and finds; an error is what the call ends with.
+  absl::StatusOr<std::shared_ptr<queue::QueueActor>> Open(Action action,
+                                                          const std::string& name) const;
+
+  const RpcDeps& deps_;
+};
+
+}  // namespace mqd::rpc

@@ -1,0 +1,173 @@
+#include "storage/commit_loop.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "proto/base/assert.h"
+
+namespace mqd::storage {
+namespace {
+
+constexpr std::chrono::seconds kMaintainInterval{1};
+
+}  // namespace
+
+CommitLoop::CommitLoop(LogWriter& writer, Options options)
+    : writer_(writer),
+      options_(std::move(options)),
+      maintain_due_(Clock::now() + kMaintainInterval) {
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "mqd-commit");
+    Run();
+  });
+}
+
+CommitLoop::~CommitLoop() {
+  {
+    base::MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  work_.notify_one();
+  thread_.join();
+}
+
+void CommitLoop::Append(ShardId shard, Epoch epoch, Batch batch, Sync sync, CommitLog::Done done) {
+  bool wake = false;
+  {
+    base::MutexLock lock(mutex_);
+    const Outcome verdict = Judge(epoch, batch);
+    if (verdict != Outcome::kCommitted) batch = Batch();
+    intake_bytes_ += batch.bytes();
+    intake_.push_back(
+        {shard, epoch, std::move(batch), sync, std::move(done), {verdict, options_.epoch, 0}});
+    wake = std::exchange(thread_waits_, false);
+  }
+  if (wake) work_.notify_one();
+}
+
+// Refused batches take their place in the line all the same: completions come in order.
+Outcome CommitLoop::Judge(Epoch epoch, const Batch& batch) const {
+  if (stopping_ || failed_) return Outcome::kShuttingDown;
+  if (epoch != options_.epoch) return Outcome::kNotLeader;
+  if (batch.bytes() > CommitLog::kBatchBytesMax) return Outcome::kTooLarge;
+  if (batch.bytes() > kIntakeBytesMax - intake_bytes_) return Outcome::kNoSpace;
+  return Outcome::kCommitted;
+}
+
+CommitLoop::Counts CommitLoop::counts() const {
+  return {committed_batches_.load(std::memory_order_relaxed),
+          groups_.load(std::memory_order_relaxed), flushes_.load(std::memory_order_relaxed)};
+}
+
+void CommitLoop::Run() {
+  while (WaitForWork()) {
+    TakeGroup();
+    CommitGroup();
+    CompleteGroup();
+    FlushIfDue();
+    MaintainIfDue();
+  }
+  flush_due_ = Clock::now();
+  FlushIfDue();
+}
+
+/// False when everything is done and nothing will come.
+bool CommitLoop::WaitForWork() {
+  {
+    base::MutexLock lock(mutex_);
+    if (waiting_.empty() && intake_.empty()) {
+      if (stopping_) return false;
+      thread_waits_ = true;
+      lock.WaitUntil(work_, NextDeadline());
+      thread_waits_ = false;
+    }
+    taken_.swap(intake_);
+  }
+  std::move(taken_.begin(), taken_.end(), std::back_inserter(waiting_));
+  taken_.clear();
+  return true;
+}
+
+void CommitLoop::TakeGroup() {
+  std::size_t bytes = 0;
+  while (!waiting_.empty()) {
+    Pending& next = waiting_.front();
+    if (!group_.empty() && bytes + next.batch.bytes() > kGroupBytesMax) break;
+    bytes += next.batch.bytes();
+    group_.push_back(std::move(next));
+    waiting_.pop_front();
+  }
+  base::MutexLock lock(mutex_);
+  intake_bytes_ -= bytes;
+}
+
+void CommitLoop::CommitGroup() {
+  std::uint64_t written = 0;
+  bool sync = false;
+  for (Pending& pending : group_) {
+    CommitResult& result = pending.result;
+    if (result.outcome != Outcome::kCommitted) continue;
+    if (dead_) {
+      result.outcome = Outcome::kShuttingDown;  // certainly not written
+    } else if (!writer_.HasRoomFor(pending.batch)) {
+      result.outcome = Outcome::kNoSpace;
+    } else {
+      result.index = writer_.Add(pending.shard, pending.batch);
+      sync |= pending.sync == Sync::kFlush;
+      ++written;
+    }
+  }
+  if (written == 0) return;
+  if (absl::Status status = writer_.Commit(sync); !status.ok()) {
+    for (Pending& pending : group_) {
+      if (pending.result.outcome != Outcome::kCommitted) continue;
+      pending.result = {Outcome::kUnknown, options_.epoch, 0};
+    }
+    return Fail(std::move(status));
+  }
+  committed_batches_.fetch_add(written, std::memory_order_relaxed);
+  groups_.fetch_add(1, std::memory_order_relaxed);
+  if (sync) {
+    flushes_.fetch_add(1, std::memory_order_relaxed);
+    unsynced_ = false;
+  } else if (!std::exchange(unsynced_, true)) {
+    flush_due_ = Clock::now() + options_.sync_interval;
+  }
+}
+
+void CommitLoop::CompleteGroup() {
+  for (Pending& pending : group_) pending.done(pending.result);
+  group_.clear();
+}
+
+void CommitLoop::FlushIfDue() {
+  if (dead_ || !unsynced_ || Clock::now() < flush_due_) return;
+  if (absl::Status status = writer_.Flush(); !status.ok()) return Fail(std::move(status));
+  unsynced_ = false;
+  flushes_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void CommitLoop::MaintainIfDue() {
+  if (dead_ || Clock::now() < maintain_due_) return;
+  maintain_due_ = Clock::now() + kMaintainInterval;
+  if (absl::Status status = writer_.Maintain(); !status.ok()) Fail(std::move(status));
+}
+
+void CommitLoop::Fail(absl::Status status) {
+  MQD_ASSERT(!dead_);
+  dead_ = true;
+  {
+    base::MutexLock lock(mutex_);
+    failed_ = true;
+  }
+  if (options_.on_fatal) options_.on_fatal(std::move(status));
+}
+
+CommitLoop::Clock::time_point CommitLoop::NextDeadline() const {
+  if (dead_) return Clock::now() + kMaintainInterval;
+  return unsynced_ ? std::min(flush_due_, maintain_due_) : maintain_due_;
+}
+
+}  // namespace mqd::storage

@@ -1,0 +1,116 @@
+#pragma once
+
+// records.h: what the rows of the store hold, as values. Their bytes are in record_codec.h and
+// FORMAT.md.
+//
+// Threads: plain values.
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "storage/types.h"
+
+namespace mqd::storage {
+
+/// Table meta: one queue. `settings` is opaque here; server/queue/settings_codec.h owns it.
+struct QueueRecord {
+  QueueId id = 0;
+  std::string name;  // "namespace/queue"
+  std::string settings;
+  std::uint64_t generation = 1;
+  WallMs create_time_ms = 0;
+  bool closed = false;
+  /// Sequences below this may be in use: raised in big steps, in the batch that first passes it.
+  Sequence sequence_limit = 1;
+  bool operator==(const QueueRecord&) const = default;
+};
+
+/// Where a dead-lettered message came from.
+struct DeadLetterOrigin {
+  std::string queue;
+  Sequence sequence = 0;
+  std::string reason;
+  std::uint32_t attempts = 0;
+  WallMs time_ms = 0;
+  bool operator==(const DeadLetterOrigin&) const = default;
+};
+
+/// What a queue needs to know of a message that is not plain, without its body.
+struct MessageControl {
+  std::uint32_t index = 0;   // in the chunk
+  WallMs deliver_at_ms = 0;  // 0: at once
+  WallMs expires_at_ms = 0;  // 0: never
+  std::uint32_t priority = 0;
+  std::string ordering_key;
+  std::string idempotency_key;
+  std::vector<DeadLetterOrigin> dead_letter;  // empty or one
+  bool operator==(const MessageControl&) const = default;
+};
+
+/// Table chunks: what is known of a chunk without reading its body.
+struct ChunkRecord {
+  ChunkKey key;
+  WallMs publish_time_ms = 0;
+  /// Sequence of message i is key.first_sequence + offsets[i]; empty means dense (i), which all but
+  /// rewritten chunks are.
+  std::vector<std::uint32_t> offsets;
+  /// Charged bytes of each message. One entry when all are equal.
+  std::vector<std::uint32_t> charges;
+  std::uint32_t count = 0;
+  std::uint64_t body_bytes = 0;          // of the elements
+  std::vector<MessageControl> controls;  // by index
+  bool operator==(const ChunkRecord&) const = default;
+};
+
+/// Half-open range of message indexes in a chunk.
+using IndexRange = std::pair<std::uint32_t, std::uint32_t>;
+
+/// Table settles: which messages of a chunk are settled. Ranges are sorted and do not touch.
+struct SettleRecord {
+  std::vector<IndexRange> settled;
+  bool operator==(const SettleRecord&) const = default;
+};
+
+enum class HeldState : std::uint8_t { kReady = 0, kDelayed = 1, kParked = 2 };
+
+/// Table attempts: a message that has been tried.
+struct AttemptRecord {
+  std::uint32_t attempts = 0;
+  HeldState state = HeldState::kReady;
+  WallMs not_before_ms = 0;  // for kDelayed
+  std::string last_error;
+  bool operator==(const AttemptRecord&) const = default;
+};
+
+/// Table dedup: one idempotency key.
+struct DedupRecord {
+  Sequence sequence = 0;
+  std::uint64_t digest = 0;  // of the message without its key
+  WallMs first_seen_ms = 0;
+  std::string key;
+  bool operator==(const DedupRecord&) const = default;
+};
+
+using ProducerId = std::array<std::uint8_t, 16>;
+
+/// publish ids first_publish_id .. + count - 1 are stored as first_sequence .. + count - 1.
+struct ProducerRange {
+  std::uint64_t first_publish_id = 0;
+  std::uint64_t count = 0;
+  Sequence first_sequence = 0;
+  bool operator==(const ProducerRange&) const = default;
+};
+
+/// Table producers: what one producer has stored and has not yet been told for sure. Ranges rise
+/// and do not overlap.
+struct ProducerRecord {
+  std::uint64_t last_publish_id = 0;
+  WallMs last_seen_ms = 0;
+  std::vector<ProducerRange> ranges;
+  bool operator==(const ProducerRecord&) const = default;
+};
+
+}  // namespace mqd::storage

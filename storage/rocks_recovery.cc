@@ -1,0 +1,147 @@
+#include "storage/rocks_recovery.h"
+
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "storage/rocks_status.h"
+
+namespace mqd::storage {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::Status WriteSynced(const RocksDatabase& database, rocksdb::WriteBatch batch) {
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  return FromRocks(database.db().Write(options, &batch), "write to the log");
+}
+
+absl::Status WriteIdentity(const DataDir& directory, const RocksDatabase& database) {
+  rocksdb::WriteBatch batch;
+  batch.Put(database.node_family(), IdentityRowKey(),
+            EncodeIdentityRow({kFormatVersion, directory.identity()}));
+  return WriteSynced(database, std::move(batch));
+}
+
+absl::Status CheckIdentity(const DataDir& directory, const RocksDatabase& database) {
+  absl::StatusOr<std::string> value = database.GetNodeRow(IdentityRowKey());
+  if (absl::IsNotFound(value.status()) && directory.initialising()) {
+    return WriteIdentity(directory, database);
+  }
+  if (absl::IsNotFound(value.status())) {
+    return absl::DataLossError(absl::StrCat("the database in ", directory.path(),
+                                            " has no identity row: it is empty or not whole; "
+                                            "restore the data directory from a backup"));
+  }
+  if (!value.ok()) return value.status();
+  absl::StatusOr<IdentityRow> row = DecodeIdentityRow(*value);
+  if (!row.ok()) return row.status();
+  if (row->format > kFormatVersion) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the database in ", directory.path(), " has format ", row->format,
+                     " and this program knows formats up to ", kFormatVersion,
+                     "; start the newer mqd that wrote it"));
+  }
+  if (row->identity == directory.identity()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the database in ", directory.path(), " belongs to disk ", row->identity.disk,
+                   " and FORMAT names disk ", directory.identity().disk,
+                   ": two data directories have been mixed; put back what belongs together"));
+}
+
+absl::StatusOr<HeadRow> ReadHead(const RocksDatabase& database) {
+  absl::StatusOr<std::string> value = database.GetNodeRow(HeadRowKey());
+  if (absl::IsNotFound(value.status())) return HeadRow();
+  if (!value.ok()) return value.status();
+  return DecodeHeadRow(*value);
+}
+
+absl::StatusOr<AppliedIndexes> ReadApplied(const RocksDatabase& database) {
+  AppliedIndexes applied;
+  absl::Status status =
+      database.ScanNodeRows("applied", [&](ShardId shard, std::string_view value) {
+        absl::StatusOr<AppliedRow> row = DecodeAppliedRow(value);
+        if (row.ok()) applied[shard] = row->index;
+        return row.status();
+      });
+  if (!status.ok()) return status;
+  return applied;
+}
+
+absl::StatusOr<CommitWatermark> OpenWatermark(const DataDir& directory, bool accept_data_loss) {
+  absl::StatusOr<CommitWatermark> watermark = CommitWatermark::Open(directory.watermark_path());
+  if (watermark.ok()) return watermark;
+  const bool replace = absl::IsNotFound(watermark.status())
+                           ? directory.initialising() || accept_data_loss
+                           : absl::IsDataLoss(watermark.status()) && accept_data_loss;
+  if (replace) return CommitWatermark::Create(directory.watermark_path());
+  return absl::Status(watermark.status().code() == absl::StatusCode::kNotFound
+                          ? absl::StatusCode::kDataLoss
+                          : watermark.status().code(),
+                      watermark.status().message());
+}
+
+absl::Status ConfirmedGroupsMissing(const DataDir& directory, std::uint64_t found,
+                                    std::uint64_t confirmed) {
+  return absl::DataLossError(absl::StrCat(
+      "the log in ", directory.path(), " ends at group ", found, " but group ", confirmed,
+      " was confirmed: ", confirmed - found,
+      " groups of confirmed messages are missing. The log as "
+      "it was found is in ",
+      directory.kept_logs_path(),
+      "; restore the data directory from a backup, or start once with accept_data_loss to go on "
+      "without them"));
+}
+
+}  // namespace
+
+absl::Status KeepLogs(const DataDir& directory) {
+  const fs::path kept = directory.kept_logs_path();
+  std::error_code error;
+  if (!fs::create_directory(kept, error)) {
+    return error ? ErrnoStatus(error.value(), "make", kept.string()) : absl::OkStatus();
+  }
+  for (const fs::directory_entry& entry :
+       fs::directory_iterator(directory.database_path(), error)) {
+    if (entry.path().extension() != ".log") continue;
+    fs::create_hard_link(entry.path(), kept / entry.path().filename(), error);
+    if (error) return ErrnoStatus(error.value(), "link to", entry.path().string());
+  }
+  return absl::OkStatus();  // no database yet: nothing to keep
+}
+
+absl::Status DropKeptLogs(const DataDir& directory) {
+  std::error_code error;
+  fs::remove_all(directory.kept_logs_path(), error);
+  return error ? ErrnoStatus(error.value(), "remove", directory.kept_logs_path())
+               : absl::OkStatus();
+}
+
+absl::StatusOr<Recovered> Recover(const DataDir& directory, const RocksDatabase& database,
+                                  bool accept_data_loss) {
+  if (absl::Status status = CheckIdentity(directory, database); !status.ok()) return status;
+  absl::StatusOr<HeadRow> head = ReadHead(database);
+  if (!head.ok()) return head.status();
+  absl::StatusOr<CommitWatermark> watermark = OpenWatermark(directory, accept_data_loss);
+  if (!watermark.ok()) return watermark.status();
+  if (head->group < watermark->group()) {
+    if (!accept_data_loss) {
+      return ConfirmedGroupsMissing(directory, head->group, watermark->group());
+    }
+    head->group = watermark->group();  // so that numbers of lost groups are not used again
+  }
+  absl::StatusOr<AppliedIndexes> applied = ReadApplied(database);
+  if (!applied.ok()) return applied.status();
+
+  ++head->epoch;
+  ++head->group;
+  rocksdb::WriteBatch batch;
+  batch.Put(database.node_family(), HeadRowKey(), EncodeHeadRow(*head));
+  if (absl::Status status = WriteSynced(database, std::move(batch)); !status.ok()) return status;
+  if (absl::Status status = watermark->Advance(head->group); !status.ok()) return status;
+  return Recovered{*head, *std::move(applied), *std::move(watermark)};
+}
+
+}  // namespace mqd::storage

@@ -1,0 +1,21 @@
+#pragma once
+
+// rocks_status.h: what RocksDB reports, as the statuses and sentences of mqd.
+//
+// Threads: pure functions.
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "rocksdb/status.h"
+
+namespace mqd::storage {
+
+/// `doing` begins the message: "write to the log".
+absl::Status FromRocks(const rocksdb::Status& status, absl::string_view doing);
+
+/// A failure of opening the database at `path`, with what to do about it.
+absl::Status OpenFailure(const rocksdb::Status& status, const std::string& path);
+
+}  // namespace mqd::storage

@@ -1,0 +1,487 @@
+// checker_test.cc: the checker against histories made by hand: one for each violation, which it
+// must report, and clean ones, on which it must be silent.
+
+#include "tests/crash/checker.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace mqd::crash {
+namespace {
+
+constexpr std::int64_t kMs = 1'000'000;
+constexpr std::uint32_t kPlain = 0;
+constexpr std::uint32_t kDead = 1;
+constexpr std::uint32_t kSink = 2;
+constexpr std::uint64_t kEpochStep = std::uint64_t{1} << 44;
+
+std::uint64_t DeliveryId(std::uint64_t epoch, std::uint64_t number) {
+  return epoch * kEpochStep + number;
+}
+
+std::vector<QueueRules> Rules() {
+  return {{.name = "plain",
+           .max_messages = 10,
+           .max_bytes = 1'000,
+           .max_attempts = 3,
+           .dead_letter = kDead},
+          {.name = "dead"},
+          {.name = "sink"}};
+}
+
+/// Writes a history, one millisecond an event.
+class Story {
+ public:
+  Record& Add(Record record) {
+    now_ += kMs;
+    record.id = records_.size() + 1;
+    record.invoked_ns = now_;
+    record.returned_ns = now_;
+    records_.push_back(record);
+    return records_.back();
+  }
+
+  Record& Publish(std::uint64_t message, std::uint64_t sequence, Outcome outcome = Outcome::kOk,
+                  std::uint32_t queue = kPlain) {
+    return Add({.kind = Kind::kPublish,
+                .outcome = outcome,
+                .queue = queue,
+                .session = 50,
+                .message = message,
+                .digest = message * 7,
+                .sequence = sequence});
+  }
+
+  Record& Deliver(std::uint64_t message, std::uint64_t sequence, std::uint64_t delivery,
+                  std::uint32_t attempt = 1, std::uint32_t queue = kPlain) {
+    return Add({.kind = Kind::kDeliver,
+                .outcome = Outcome::kOk,
+                .queue = queue,
+                .attempt = attempt,
+                .session = 60,
+                .message = message,
+                .digest = message * 7,
+                .sequence = sequence,
+                .delivery = delivery,
+                .bytes = 100});
+  }
+
+  Record& Settle(SettleKind settle, std::uint64_t message, std::uint64_t sequence,
+                 std::uint64_t delivery, Outcome outcome = Outcome::kOk,
+                 std::uint32_t queue = kPlain) {
+    return Add({.kind = Kind::kSettle,
+                .outcome = outcome,
+                .settle = settle,
+                .queue = queue,
+                .session = 60,
+                .message = message,
+                .sequence = sequence,
+                .delivery = delivery});
+  }
+
+  void Ack(std::uint64_t message, std::uint64_t sequence, std::uint64_t delivery) {
+    Settle(SettleKind::kAck, message, sequence, delivery);
+  }
+
+  Record& Stats(std::uint64_t messages, std::uint64_t bytes, bool at_rest = false) {
+    return Add({.kind = Kind::kStats,
+                .outcome = Outcome::kOk,
+                .at_rest = at_rest,
+                .queue = kPlain,
+                .messages = messages,
+                .bytes = bytes});
+  }
+
+  void Kill() {
+    Add({.kind = Kind::kKill});
+    Add({.kind = Kind::kServe});
+  }
+
+  void Detach(bool broken = false) {
+    Add({.kind = Kind::kDetach, .broken = broken, .queue = kPlain, .session = 60});
+  }
+
+  void Wait(std::int64_t ms) { now_ += ms * kMs; }
+
+  Report Check() const { return crash::Check(records_, Rules()); }
+
+ private:
+  std::vector<Record> records_;
+  std::int64_t now_ = 0;
+};
+
+std::string Texts(const Report& report) {
+  std::string out;
+  for (const Finding& finding : report.findings) {
+    out += std::string(NameOf(finding.violation)) + ": " + finding.text + "\n";
+  }
+  return out;
+}
+
+void ExpectClean(const Story& story) {
+  const Report report = story.Check();
+  EXPECT_EQ(report.total(), 0U) << Texts(report);
+}
+
+/// Exactly one violation, and that one.
+void ExpectOnly(Violation violation, const Story& story) {
+  const Report report = story.Check();
+  EXPECT_EQ(report.count(violation), 1U) << Texts(report);
+  EXPECT_EQ(report.total(), 1U) << Texts(report);
+}
+
+// ---- what is allowed
+// ------------------------------------------------------------------------------
+
+TEST(CheckerTest, RunThroughACrashIsClean) {
+  Story story;
+  story.Publish(1, 11);
+  story.Publish(2, 12);
+  story.Publish(3, 0, Outcome::kUnknown);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Deliver(2, 12, DeliveryId(1, 2));
+  story.Ack(1, 11, DeliveryId(1, 1));
+  story.Settle(SettleKind::kAck, 2, 12, DeliveryId(1, 2), Outcome::kUnknown);
+  story.Kill();
+  story.Detach(true);
+  story.Deliver(2, 12, DeliveryId(2, 1));
+  story.Deliver(3, 13, DeliveryId(2, 2));
+  story.Ack(2, 12, DeliveryId(2, 1));
+  story.Ack(3, 13, DeliveryId(2, 2));
+  story.Stats(0, 0, true);
+  ExpectClean(story);
+  const Report report = story.Check();
+  EXPECT_EQ(report.kills, 1U);
+  EXPECT_EQ(report.confirmed, 2U);
+  EXPECT_EQ(report.delivered, 4U);
+  EXPECT_EQ(report.redelivered, 1U);
+  EXPECT_EQ(report.unknown_publishes, 1U);
+  EXPECT_EQ(report.unknown_settles, 1U);
+}
+
+TEST(CheckerTest, RefusedPublishAndStaleSettleAreClean) {
+  Story story;
+  story.Publish(1, 11);
+  story.Publish(2, 0, Outcome::kFail);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Wait(31'000);
+  story.Deliver(1, 11, DeliveryId(1, 2), 2);
+  story.Settle(SettleKind::kAck, 1, 11, DeliveryId(1, 1), Outcome::kFail);
+  story.Ack(1, 11, DeliveryId(1, 2));
+  ExpectClean(story);
+}
+
+TEST(CheckerTest, RetriesReleasesAndDeadLettersAreClean) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Settle(SettleKind::kRetry, 1, 11, DeliveryId(1, 1));
+  story.Deliver(1, 11, DeliveryId(1, 2), 2);
+  story.Settle(SettleKind::kRelease, 1, 11, DeliveryId(1, 2));
+  story.Deliver(1, 11, DeliveryId(1, 3), 2);
+  story.Detach();
+  story.Deliver(1, 11, DeliveryId(1, 4), 3);
+  story.Settle(SettleKind::kRetry, 1, 11, DeliveryId(1, 4));
+  story.Deliver(1, 5, DeliveryId(1, 1), 1, kDead).origin = 11;
+  story.Settle(SettleKind::kAck, 1, 5, DeliveryId(1, 1), Outcome::kOk, kDead);
+  ExpectClean(story);
+}
+
+TEST(CheckerTest, DuplicatesOfAKeyAreClean) {
+  Story story;
+  story.Publish(1, 11).key = 5;
+  Record& again = story.Publish(1, 11);
+  again.key = 5;
+  again.duplicate = true;
+  story.Publish(2, 0, Outcome::kFail).key = 5;
+  story.Deliver(1, 11, DeliveryId(1, 1)).key = 5;
+  story.Ack(1, 11, DeliveryId(1, 1));
+  ExpectClean(story);
+}
+
+// ---- publishes
+// ------------------------------------------------------------------------------------
+
+TEST(CheckerTest, ConfirmedMessageThatNeverComesIsLost) {
+  Story story;
+  story.Publish(1, 11);
+  ExpectOnly(Violation::kLost, story);
+}
+
+TEST(CheckerTest, MessageThatVanishesAfterARetryIsLost) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Settle(SettleKind::kAck, 1, 11, DeliveryId(1, 1), Outcome::kUnknown);
+  story.Kill();
+  story.Deliver(1, 11, DeliveryId(2, 1));
+  story.Settle(SettleKind::kRelease, 1, 11, DeliveryId(2, 1));
+  ExpectOnly(Violation::kLost, story);
+}
+
+TEST(CheckerTest, DeadLetterThatNeverArrivesIsLost) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Settle(SettleKind::kDeadLetter, 1, 11, DeliveryId(1, 1));
+  ExpectOnly(Violation::kLost, story);
+}
+
+TEST(CheckerTest, UnknownMessageIsAPhantom) {
+  Story story;
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  ExpectOnly(Violation::kPhantom, story);
+}
+
+TEST(CheckerTest, OtherBytesAreCorrupt) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1)).digest = 8;
+  story.Ack(1, 11, DeliveryId(1, 1));
+  ExpectOnly(Violation::kCorrupt, story);
+}
+
+TEST(CheckerTest, DeliveryOfARefusedMessageIsReported) {
+  Story story;
+  story.Publish(1, 0, Outcome::kFail);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Ack(1, 11, DeliveryId(1, 1));
+  ExpectOnly(Violation::kGhostFail, story);
+}
+
+TEST(CheckerTest, KeyStoredTwiceIsReported) {
+  Story story;
+  story.Publish(1, 11).key = 5;
+  story.Publish(2, 12).key = 5;
+  story.Deliver(1, 11, DeliveryId(1, 1)).key = 5;
+  story.Deliver(2, 12, DeliveryId(1, 2)).key = 5;
+  story.Ack(1, 11, DeliveryId(1, 1));
+  story.Ack(2, 12, DeliveryId(1, 2));
+  ExpectOnly(Violation::kDupStore, story);
+}
+
+TEST(CheckerTest, ResendStoredTwiceIsReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Ack(1, 11, DeliveryId(1, 1));
+  story.Deliver(1, 12, DeliveryId(1, 2));
+  story.Ack(1, 12, DeliveryId(1, 2));
+  ExpectOnly(Violation::kDupStore, story);
+}
+
+TEST(CheckerTest, PublishOrderIsChecked) {
+  Story story;
+  story.Publish(1, 12);
+  story.Publish(2, 11);
+  story.Deliver(2, 11, DeliveryId(1, 1));
+  story.Deliver(1, 12, DeliveryId(1, 2));
+  story.Ack(2, 11, DeliveryId(1, 1));
+  story.Ack(1, 12, DeliveryId(1, 2));
+  ExpectOnly(Violation::kOrder, story);
+}
+
+TEST(CheckerTest, FirstDeliveriesOutOfOrderAreReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Publish(2, 12);
+  story.Deliver(2, 12, DeliveryId(1, 1));
+  story.Deliver(1, 11, DeliveryId(1, 2));
+  story.Ack(1, 11, DeliveryId(1, 2));
+  story.Ack(2, 12, DeliveryId(1, 1));
+  ExpectOnly(Violation::kOrder, story);
+}
+
+TEST(CheckerTest, FirstDeliveriesAfterADetachMayBeLate) {
+  Story story;
+  story.Publish(1, 11);
+  story.Publish(2, 12);
+  story.Detach();
+  story.Deliver(2, 12, DeliveryId(1, 2));
+  story.Deliver(1, 11, DeliveryId(1, 3));
+  story.Ack(1, 11, DeliveryId(1, 3));
+  story.Ack(2, 12, DeliveryId(1, 2));
+  ExpectClean(story);
+}
+
+// ---- atomic settle and publish
+// --------------------------------------------------------------------
+
+/// Message 1 of plain is settled together with a publish of message 2 to sink.
+OperationId SettleAndPublish(Story& story, Outcome outcome) {
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  const OperationId settle = story.Settle(SettleKind::kAck, 1, 11, DeliveryId(1, 1), outcome).id;
+  Record& publish = story.Publish(2, outcome == Outcome::kOk ? 21 : 0, outcome, kSink);
+  publish.parent = settle;
+  return settle;
+}
+
+TEST(CheckerTest, AtomicSettleThatHappenedWholeIsClean) {
+  Story story;
+  SettleAndPublish(story, Outcome::kUnknown);
+  story.Kill();
+  story.Deliver(2, 21, DeliveryId(2, 1), 1, kSink);
+  story.Settle(SettleKind::kAck, 2, 21, DeliveryId(2, 1), Outcome::kOk, kSink);
+  ExpectClean(story);
+}
+
+TEST(CheckerTest, AtomicPublishWithoutItsSettleIsReported) {
+  Story story;
+  SettleAndPublish(story, Outcome::kUnknown);
+  story.Kill();
+  story.Deliver(2, 21, DeliveryId(2, 1), 1, kSink);
+  story.Settle(SettleKind::kAck, 2, 21, DeliveryId(2, 1), Outcome::kOk, kSink);
+  story.Deliver(1, 11, DeliveryId(2, 1));
+  story.Ack(1, 11, DeliveryId(2, 1));
+  ExpectOnly(Violation::kAtomic, story);
+}
+
+TEST(CheckerTest, AtomicSettleWithoutItsPublishIsReported) {
+  Story story;
+  SettleAndPublish(story, Outcome::kUnknown);
+  story.Kill();
+  ExpectOnly(Violation::kAtomic, story);
+}
+
+// ---- deliveries
+// -----------------------------------------------------------------------------------
+
+TEST(CheckerTest, DeliveryAfterAnAckIsReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Ack(1, 11, DeliveryId(1, 1));
+  story.Kill();
+  story.Deliver(1, 11, DeliveryId(2, 1));
+  ExpectOnly(Violation::kResurrect, story);
+}
+
+TEST(CheckerTest, SecondLeaseWithinTheFirstIsReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Deliver(1, 11, DeliveryId(1, 2)).session = 61;
+  story.Ack(1, 11, DeliveryId(1, 2));
+  ExpectOnly(Violation::kLeaseOverlap, story);
+}
+
+TEST(CheckerTest, AcceptedSettleOfAnOldDeliveryIsReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Detach();
+  story.Deliver(1, 11, DeliveryId(1, 2)).session = 61;
+  story.Ack(1, 11, DeliveryId(1, 1));
+  ExpectOnly(Violation::kStaleAck, story);
+}
+
+TEST(CheckerTest, RetryThatIsNotCountedIsReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Settle(SettleKind::kRetry, 1, 11, DeliveryId(1, 1));
+  story.Kill();
+  story.Deliver(1, 11, DeliveryId(2, 1), 1);
+  story.Ack(1, 11, DeliveryId(2, 1));
+  ExpectOnly(Violation::kAttempt, story);
+}
+
+TEST(CheckerTest, BrokerCrashThatChargesAnAttemptIsReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Kill();
+  story.Detach(true);
+  story.Deliver(1, 11, DeliveryId(2, 1), 2);
+  story.Ack(1, 11, DeliveryId(2, 1));
+  ExpectOnly(Violation::kAttempt, story);
+}
+
+TEST(CheckerTest, DeadLetterBeforeMaxAttemptsIsReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Settle(SettleKind::kRetry, 1, 11, DeliveryId(1, 1));
+  story.Deliver(1, 5, DeliveryId(1, 1), 1, kDead).origin = 11;
+  story.Settle(SettleKind::kAck, 1, 5, DeliveryId(1, 1), Outcome::kOk, kDead);
+  ExpectOnly(Violation::kAttempt, story);
+}
+
+// ---- counts
+// ---------------------------------------------------------------------------------------
+
+Story WithCredit(std::uint64_t messages, std::uint64_t bytes) {
+  Story story;
+  story.Publish(1, 11);
+  story.Publish(2, 12);
+  story.Add({.kind = Kind::kCredit, .session = 60, .messages = messages, .bytes = bytes});
+  story.Deliver(1, 11, DeliveryId(1, 1)).limited = true;
+  story.Deliver(2, 12, DeliveryId(1, 2)).limited = true;
+  story.Ack(1, 11, DeliveryId(1, 1));
+  story.Ack(2, 12, DeliveryId(1, 2));
+  return story;
+}
+
+TEST(CheckerTest, DeliveriesWithinCreditAreClean) { ExpectClean(WithCredit(2, 101)); }
+
+TEST(CheckerTest, MessagesBeyondCreditAreReported) {
+  ExpectOnly(Violation::kCredit, WithCredit(1, 1'000));
+}
+
+TEST(CheckerTest, BytesBeyondCreditAreReported) {
+  ExpectOnly(Violation::kCredit, WithCredit(2, 100));
+}
+
+TEST(CheckerTest, QueueAboveItsBoundIsReported) {
+  Story full;
+  full.Stats(10, 1'000);
+  ExpectClean(full);
+  Story messages;
+  messages.Stats(11, 1'000);
+  ExpectOnly(Violation::kBound, messages);
+  Story bytes;
+  bytes.Stats(10, 1'001);
+  ExpectOnly(Violation::kBound, bytes);
+}
+
+TEST(CheckerTest, CountsThatDoNotAddUpAreReported) {
+  Story story;
+  story.Stats(0, 0, true);
+  Record& later = story.Stats(0, 0, true);
+  later.stored = 2;
+  later.gone = 1;
+  ExpectOnly(Violation::kConserve, story);
+}
+
+TEST(CheckerTest, CountsThatNoHistoryExplainsAreReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Stats(0, 0, true);
+  story.Kill();
+  story.Deliver(1, 11, DeliveryId(2, 1));
+  story.Ack(1, 11, DeliveryId(2, 1));
+  ExpectOnly(Violation::kConserve, story);
+}
+
+TEST(CheckerTest, MessagesLeftAfterTheDrainAreReported) {
+  Story story;
+  story.Publish(1, 0, Outcome::kUnknown);
+  story.Stats(1, 100, true);
+  ExpectOnly(Violation::kConserve, story);
+}
+
+TEST(CheckerTest, StuckAndDeadDaemonsAreReported) {
+  Story stuck;
+  stuck.Add({.kind = Kind::kStuck, .note = "nothing was settled for 20 s"});
+  ExpectOnly(Violation::kStuck, stuck);
+  Story dead;
+  dead.Add({.kind = Kind::kDaemonExit, .note = "signal 6"});
+  ExpectOnly(Violation::kDaemonExit, dead);
+}
+
+}  // namespace
+}  // namespace mqd::crash
