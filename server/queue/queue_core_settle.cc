@@ -13,12 +13,6 @@ namespace mqd::queue {
 
 using storage::HeldState;
 
-namespace {
-/// What one move to the dead-letter queue takes at most; the next one follows at once.
-constexpr std::size_t kMoveMessages = 256;
-constexpr std::uint64_t kMoveBytes = 4u << 20;
-}  // namespace
-
 void QueueCore::Handle(struct Settle& event) {
   if (deleting_) {
     Reply(event.request, MakeError(Reason::kQueueNotFound, "the queue is being deleted"));
@@ -187,8 +181,6 @@ void QueueCore::ExpireLeases() {
 
 void QueueCore::MoveParked() {
   if (to_move_.empty()) return;
-  MoveToDeadLetter move;
-  std::uint64_t bytes = 0;
   std::vector<Sequence> later;
   for (const Sequence sequence : to_move_) {
     const Held* found = held_.Find(sequence);
@@ -199,11 +191,8 @@ void QueueCore::MoveParked() {
       later.push_back(sequence);
       continue;
     }
-    if (move.items.size() >= kMoveMessages || bytes >= kMoveBytes) {
-      Send(std::exchange(move, {}));
-      bytes = 0;
-    }
-    bytes += held.chunk->ChargeAt(held.index);
+    // Each moves by itself: one that finds no room there holds up nobody.
+    MoveToDeadLetter move;
     move.items.push_back({.sequence = sequence,
                           .charge_bytes = held.chunk->ChargeAt(held.index),
                           .origin = {.queue = name_,
@@ -213,9 +202,9 @@ void QueueCore::MoveParked() {
                                      .time_ms = around_->now.wall_ms},
                           .body = held.chunk->body,
                           .index = held.index});
+    Send(std::move(move));
   }
   to_move_ = std::move(later);
-  if (!move.items.empty()) Send(std::move(move));
 }
 
 }  // namespace mqd::queue

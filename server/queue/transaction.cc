@@ -78,7 +78,22 @@ class Transaction : public std::enable_shared_from_this<Transaction> {
       targets_[order_[i]].queue->End({id_, committed});
     }
     result_.committed = committed;
+    if (!committed) UndoResults();
     done_(std::move(result_));
+  }
+
+  /// Nothing was stored: messages that were not to blame must not look published.
+  void UndoResults() {
+    for (auto& results : result_.publishes) {
+      for (auto& result : results) {
+        if (std::holds_alternative<ErrorInfo>(result)) continue;
+        result = ErrorInfo{.reason = Reason::kBadField,
+                           .resource = "field publishes",
+                           .message =
+                               "not published: the atomic request was refused for another "
+                               "of its entries, and nothing of it took effect"};
+      }
+    }
   }
 
   const TransactionId id_;

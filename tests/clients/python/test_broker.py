@@ -198,6 +198,7 @@ class BrokerTest(unittest.TestCase):
         late = self.daemon.settle(name, delivery, publishes=[ghost], **ACK)
         self.assertEqual(late.settled, 0)
         self.assertEqual(late.exceptions[0].error.reason, types_pb2.REASON_STALE_DELIVERY)
+        self.assertTrue(late.publish_results[0].HasField('error'), 'it looks published')
         self.assertEqual(self.daemon.stats('out').ready, 1)
 
     def test_select_serves_every_queue_of_one_stream(self):
