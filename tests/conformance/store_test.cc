@@ -115,7 +115,7 @@ Batch OneChunk(Sequence first, const std::string& element = "\x7a\x01x") {
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryStore, StoreTest, ::testing::Values(MakeMemory, MakeRocks),
-                         [](const auto& info) { return info.index == 0 ? "Memory" : "Rocks"; });
+                         [](const auto& bench) { return bench.index == 0 ? "Memory" : "Rocks"; });
 
 TEST_P(StoreTest, CommittedBatchIsThereAfterReopening) {
   EXPECT_EQ(Commit(OneChunk(5)).outcome, Outcome::kCommitted);
