@@ -6,6 +6,8 @@
 
 #include <random>
 
+#include "client/grpc_threads.h"
+
 namespace mqd::client {
 namespace {
 
@@ -59,6 +61,7 @@ absl::StatusOr<std::shared_ptr<Connection>> Connection::Make(ClientOptions optio
   absl::Status checked = Check(options);
   if (!checked.ok()) return checked;
   if (options.client_name.empty()) options.client_name = "mqd-client/" MQD_VERSION;
+  KeepGrpcThreads();
   return std::make_shared<Connection>(std::move(options));
 }
 

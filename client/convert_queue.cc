@@ -47,7 +47,7 @@ std::optional<T> GetIf(bool has, const T& from) {
   return has ? std::optional<T>(from) : std::nullopt;
 }
 
-v1::RetryBackoff ToProto(const RetryBackoff& backoff) {
+v1::RetryBackoff ToWire(const RetryBackoff& backoff) {
   v1::RetryBackoff out;
   if (backoff.initial) ToProto(*backoff.initial, out.mutable_initial());
   if (backoff.multiplier) out.set_multiplier(*backoff.multiplier);
@@ -56,14 +56,14 @@ v1::RetryBackoff ToProto(const RetryBackoff& backoff) {
   return out;
 }
 
-RetryBackoff FromProto(const v1::RetryBackoff& from) {
+RetryBackoff FromWire(const v1::RetryBackoff& from) {
   return {.initial = Get(from.has_initial(), from.initial()),
           .multiplier = GetIf(from.has_multiplier(), from.multiplier()),
           .max = Get(from.has_max(), from.max()),
           .jitter = GetIf(from.has_jitter(), from.jitter())};
 }
 
-QueueSettings FromProto(const v1::QueueSettings& from) {
+QueueSettings FromWire(const v1::QueueSettings& from) {
   QueueSettings to;
   to.max_messages = Get(from.has_max_messages(), from.max_messages());
   to.max_bytes = Get(from.has_max_bytes(), from.max_bytes());
@@ -72,7 +72,7 @@ QueueSettings FromProto(const v1::QueueSettings& from) {
   to.delivery = GetEnum<DeliveryMode>(from.delivery());
   to.lease_duration = Get(from.has_lease_duration(), from.lease_duration());
   to.max_attempts = GetIf(from.has_max_attempts(), from.max_attempts());
-  if (from.has_retry_backoff()) to.retry_backoff = FromProto(from.retry_backoff());
+  if (from.has_retry_backoff()) to.retry_backoff = FromWire(from.retry_backoff());
   to.dead_letter_queue = GetIf(from.has_dead_letter_queue(), from.dead_letter_queue());
   to.default_ttl = Get(from.has_default_ttl(), from.default_ttl());
   to.expired_to_dead_letter =
@@ -93,7 +93,7 @@ QueueSettings FromProto(const v1::QueueSettings& from) {
   return to;
 }
 
-BrokerLimits FromProto(const v1::Limits& from) {
+BrokerLimits FromWire(const v1::Limits& from) {
   return {.max_payload_bytes = from.max_payload_bytes(),
           .max_headers = from.max_headers(),
           .max_header_bytes = from.max_header_bytes(),
@@ -121,7 +121,7 @@ v1::QueueSettings ToProto(const QueueSettings& from) {
   Put(from.delivery, &S::set_delivery, to);
   Put(from.lease_duration, &S::mutable_lease_duration, to);
   Put(from.max_attempts, &S::set_max_attempts, to);
-  if (from.retry_backoff) *to.mutable_retry_backoff() = ToProto(*from.retry_backoff);
+  if (from.retry_backoff) *to.mutable_retry_backoff() = ToWire(*from.retry_backoff);
   if (from.dead_letter_queue) to.set_dead_letter_queue(*from.dead_letter_queue);
   Put(from.default_ttl, &S::mutable_default_ttl, to);
   Put(from.expired_to_dead_letter, &S::set_expired_to_dead_letter, to);
@@ -172,7 +172,7 @@ QueueStats FromProto(const v1::QueueStats& from) {
 
 Queue FromProto(const v1::Queue& from) {
   return {.name = from.name(),
-          .settings = FromProto(from.settings()),
+          .settings = FromWire(from.settings()),
           .generation = from.generation(),
           .create_time = FromProto(from.create_time()),
           .closed = from.closed(),
@@ -197,7 +197,7 @@ NodeStatus FromProto(const v1::GetNodeStatusResponse& from) {
           .committed_batches_total = from.committed_batches_total(),
           .fsyncs_total = from.fsyncs_total(),
           .cached_body_bytes = from.cached_body_bytes(),
-          .limits = FromProto(from.limits())};
+          .limits = FromWire(from.limits())};
 }
 
 }  // namespace mqd::client

@@ -33,11 +33,11 @@ struct DeliveryFrame {
 
 /// Messages [begin, end) of one run.
 struct DeliveryPiece {
-  std::shared_ptr<const DeliveryFrame> frame;
+  std::shared_ptr<const DeliveryFrame> frame = {};
   std::uint32_t run = 0;
   std::uint32_t begin = 0;
   std::uint32_t end = 0;
-  Time lease_until;
+  Time lease_until = {};
 
   const wire::ScannedRun& head() const { return frame->scanned.runs[run]; }
   std::uint32_t queue_index() const { return frame->scanned.queue_index; }

@@ -59,6 +59,9 @@ class PublishWindow {
   /// `now`, which spares reading the clock for each message.
   bool BatchOpen() const;
 
+  /// Whether NextFrame() may have something to answer.
+  bool CanWrite() const { return next_to_write_ < next_id_ && HasCredit(); }
+
   /// The next piece to write, nothing when all is written or credit is spent. Messages go while
   /// both balances are positive; the last one may be larger than the bytes left, and the balance is
   /// negative then, as it is at the broker.

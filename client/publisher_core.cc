@@ -110,6 +110,7 @@ absl::Status PublisherCore::Admit(base::MutexLock& lock, std::size_t bytes) {
 
 absl::Status PublisherCore::Publish(const MessageView& message, PublishWindow::Callback callback) {
   const EncodedParts parts(message);
+  bool write = false;
   {
     base::MutexLock lock(mutex_);
     if (closed_ || !failed_.ok() || !HasRoom(parts.content_bytes())) {
@@ -125,8 +126,9 @@ absl::Status PublisherCore::Publish(const MessageView& message, PublishWindow::C
     }
     const Time now = window_.BatchOpen() ? Time() : Clock::now();
     window_.Append(parts.get(), parts.content_bytes(), std::move(callback), now);
+    write = window_.CanWrite() && WorthWriting();
   }
-  link_->Pump();
+  if (write) link_->Pump();  // else whatever changes that will
   return absl::OkStatus();
 }
 

@@ -14,10 +14,10 @@
 #   worker_pool close     --addr A --queue Q2
 #   worker_pool aggregate --addr A --queue Q2 --expect-close
 #
-# Each prints JSON objects, one a line. produce ends with {"published","resent"}; work prints
-# {"id","processed","redelivered","duplicates"} after every 10 stanzas and at the end of Q;
-# aggregate
-# ends with {"count","sum","redelivered"} at the end of Q2. Keys are "package:architecture".
+# Each prints JSON objects, one a line, whose numbers count from its own start. produce ends with
+# {"published","resent"}; work prints {"id","processed","redelivered","duplicates"} after every 10
+# stanzas and at the end of Q; aggregate ends with {"count","sum","redelivered"} at the end of Q2.
+# Keys are "package:architecture". A stanza without Installed-Size counts with size 0.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -30,6 +30,8 @@ namespace {
 
 /// Sessions look at their clocks this often: pings and drains are in seconds.
 constexpr std::chrono::milliseconds kSessionTick{250};
+/// For calls under way when the daemon stops.
+constexpr std::chrono::milliseconds kShutdownWait{500};
 /// Memory that gRPC may plan with, on top of the queues' bodies.
 constexpr std::size_t kGrpcQuotaBytes = std::size_t{512} << 20;
 
@@ -50,6 +52,9 @@ absl::StatusOr<std::unique_ptr<storage::RocksStore>> OpenStore(const Config& con
 }
 
 void SetLimits(grpc::ServerBuilder& builder) {
+  // The receive limit holds for compressed bytes only, and a small frame can inflate to gigabytes.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.SetMaxReceiveMessageSize(static_cast<int>(limits::kFrameBytesMax));
   builder.SetMaxSendMessageSize(static_cast<int>(limits::kFrameBytesMax));
   builder.SetResourceQuota(grpc::ResourceQuota("mqd").Resize(kGrpcQuotaBytes));
@@ -131,7 +136,12 @@ absl::Status App::Parts::StartGrpc() {
   builder.RegisterService(broker.get());
   builder.RegisterService(admin.get());
   grpc = builder.BuildAndStart();
-  if (grpc != nullptr && port != 0) return absl::OkStatus();
+  if (grpc != nullptr && port != 0) {
+    for (const char* service : {"mqd.v1.BrokerService", "mqd.v1.AdminService"}) {
+      grpc->GetHealthCheckService()->SetServingStatus(service, true);
+    }
+    return absl::OkStatus();
+  }
   return WithExitCode(
       absl::UnavailableError(fmt::format("cannot listen on {}: the address is in use, not of this "
                                          "machine, or not permitted; choose another --listen",
@@ -173,7 +183,8 @@ App::~App() {
   parts_->stopping.store(true);
   parts_->sessions.EndAll();
   if (parts_->grpc != nullptr) {
-    parts_->grpc->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
+    // Every stream has ended; a client that keeps an idle connection is not waited for.
+    parts_->grpc->Shutdown(std::chrono::system_clock::now() + kShutdownWait);
     parts_->grpc->Wait();
   }
   if (parts_->registry != nullptr) parts_->registry->Stop();

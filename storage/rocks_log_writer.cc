@@ -30,7 +30,8 @@ RocksLogWriter::RocksLogWriter(const RocksDatabase& database, Start start)
 
 bool RocksLogWriter::HasRoomFor(const Batch& batch) const {
   if (std::none_of(batch.ops().begin(), batch.ops().end(), AddsBody)) return true;
-  const std::uint64_t reserve = std::min(kDiskReserveBytes, disk_watch_.watermark_bytes());
+  // Half of the watermark at most: a queue refuses at the watermark, and before the log does.
+  const std::uint64_t reserve = std::min(kDiskReserveBytes, disk_watch_.watermark_bytes() / 2);
   // Twice: once into the log, once into a table file.
   const std::uint64_t spent = 2 * (written_since_reading_ + group_.GetDataSize() + batch.bytes());
   return disk_watch_.free_bytes() >= reserve + (reserve == 0 ? 0 : spent);
@@ -90,6 +91,10 @@ absl::Status RocksLogWriter::Commit(bool sync) {
   options.sync = sync;
   const rocksdb::Status written = database_.db().Write(options, &group_);
   written_since_reading_ += group_.GetDataSize();
+  if (disk_watch_.free_bytes() < disk_watch_.watermark_bytes() + 2 * written_since_reading_ &&
+      disk_watch_.watermark_bytes() > 0) {
+    disk_low_.store(true, std::memory_order_relaxed);  // until the next reading says otherwise
+  }
   touched_.clear();
   if (group_.GetDataSize() > kGroupMemoryKeptMax) {
     group_ = rocksdb::WriteBatch();

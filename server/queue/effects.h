@@ -154,10 +154,12 @@ struct SendDeliveries {
 struct WantCredit {
   ConsumerId consumer = 0;
 };
+/// A grant has ended: this much of it was not used. With `more` the queue wants the next one.
 struct CreditReturned {
   ConsumerId consumer = 0;
   std::uint64_t messages = 0;
   std::int64_t bytes = 0;  // may be negative: a message larger than the bytes left was sent
+  bool more = false;
 };
 struct SendLeaseLost {
   ConsumerId consumer = 0;

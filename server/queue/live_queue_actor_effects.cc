@@ -132,7 +132,8 @@ void LiveQueueActor::Perform(WantCredit& effect) {
 void LiveQueueActor::Perform(CreditReturned& effect) {
   const auto found = consumers_.find(effect.consumer);
   if (found == consumers_.end()) return;
-  found->second.sink->OnCreditReturned(found->second.slot, effect.messages, effect.bytes);
+  found->second.sink->OnCreditReturned(found->second.slot, effect.messages, effect.bytes,
+                                       effect.more);
 }
 
 void LiveQueueActor::Perform(SendLeaseLost& effect) {

@@ -194,6 +194,13 @@ void QueueCore::EndCommit(Commit& commit) {
     fresh_.insert(first);
     DropBodyIfFull(chunk);
   }
+  for (auto& [sequence, held] : commit.returned) {
+    Chunk* chunk = FindChunk(sequence);  // it may have been written anew
+    const std::optional<std::uint32_t> index = chunk->IndexOf(sequence);
+    MQD_ASSERT(index.has_value());
+    Hold(*chunk, *index, std::move(held));
+  }
+  returning_ -= commit.returned.size();
   messages_ -= commit.freed_messages;
   settling_ -= commit.freed_messages;
   bytes_ -= commit.freed_bytes;
@@ -214,8 +221,8 @@ void QueueCore::Handle(BodyLoaded& event) {
 }
 
 std::uint64_t QueueCore::ReadyCount() const {
-  return messages_ - committing_ - settling_ - in_flight_.messages() - held_.delayed() -
-         held_.parked();
+  return messages_ - committing_ - settling_ - returning_ - in_flight_.messages() -
+         held_.delayed() - held_.parked();
 }
 
 // ---- small things
@@ -232,7 +239,7 @@ void QueueCore::Reply(RequestId request, ErrorInfo error) {
 
 QueueStats QueueCore::Stats(const Now& now) const {
   QueueStats stats = totals_;
-  stats.in_flight = in_flight_.messages() + settling_;
+  stats.in_flight = in_flight_.messages() + settling_ + returning_;
   stats.delayed = held_.delayed();
   stats.parked = held_.parked();
   stats.committing = committing_;

@@ -199,11 +199,12 @@ class QueueCore {
   const Surroundings* around_ = nullptr;
   Effects* effects_ = nullptr;
 
-  // Slots. ready = messages_ - committing_ - settling_ - in flight - delayed - parked.
+  // Slots. ready = messages_ - committing_ - settling_ - returning_ - in flight - delayed - parked.
   std::uint64_t messages_ = 0;
   std::uint64_t bytes_ = 0;
   std::uint64_t committing_ = 0;
   std::uint64_t settling_ = 0;
+  std::uint64_t returning_ = 0;
 
   Sequence next_sequence_;
   Sequence sequence_limit_;

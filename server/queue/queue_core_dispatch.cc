@@ -54,6 +54,7 @@ void QueueCore::Handle(GrantCredit& event) {
   if (found == consumers_.end()) return;
   Consumer& consumer = found->second;
   consumer.wanting = false;
+  consumer.granted = consumer.on_demand;
   if (consumer.draining) return;
   SetCredit(event.consumer, consumer,
             consumer.credit_messages + static_cast<std::int64_t>(event.messages),
@@ -208,18 +209,14 @@ void QueueCore::BalanceOnDemand() {
   const bool ready = HasReady();
   for (auto& [id, consumer] : consumers_) {
     if (!consumer.on_demand || consumer.draining) continue;
-    if (!ready && consumer.credit_messages > 0) {
+    if (consumer.granted) {
+      if (ready && consumer.credit_messages > 0 && consumer.credit_bytes > 0) continue;
       Send(CreditReturned{id, static_cast<std::uint64_t>(consumer.credit_messages),
-                          consumer.credit_bytes});
+                          consumer.credit_bytes, ready});
       SetCredit(id, consumer, 0, 0);
-    } else if (ready && !consumer.wanting &&
-               (consumer.credit_messages <= 0 || consumer.credit_bytes <= 0)) {
-      const bool spent = consumer.credit_messages != 0 || consumer.credit_bytes != 0;
-      if (spent) {
-        Send(CreditReturned{id, static_cast<std::uint64_t>(consumer.credit_messages),
-                            consumer.credit_bytes});
-        SetCredit(id, consumer, 0, 0);
-      }
+      consumer.granted = false;
+      consumer.wanting = ready;
+    } else if (ready && !consumer.wanting) {
       consumer.wanting = true;
       Send(WantCredit{id});
     }

@@ -117,7 +117,14 @@ void QueueCore::Return(const FlightRun& run, bool charged, std::int64_t delay_ns
       held.state = HeldState::kDelayed;
       held.due_ns = around_->now.steady_ns + delay_ns;
     }
-    if (charged) WriteAttempt(run.chunk->SequenceAt(index), held);
+    if (charged && durable()) {
+      // The next attempt's number must not be seen before this one's charge is on disk.
+      const Sequence sequence = run.chunk->SequenceAt(index);
+      WriteAttempt(sequence, held);
+      open_.returned.emplace_back(sequence, std::move(held));
+      ++returning_;
+      continue;
+    }
     Hold(*run.chunk, index, std::move(held));
   }
 }

@@ -15,6 +15,7 @@
 #include "server/queue/chunk.h"
 #include "server/queue/effects.h"
 #include "server/queue/events.h"
+#include "server/queue/held_table.h"
 
 namespace mqd::queue {
 
@@ -40,6 +41,7 @@ struct Consumer {
   std::int64_t lease_ns = 0;  // 0: the queue's
   bool marks_started = false;
   bool on_demand = false;
+  bool granted = false;  // on demand: a grant is open
   bool wanting = false;  // has asked for credit and not got it
   bool draining = false;
   bool told_end = false;
@@ -74,6 +76,7 @@ struct Commit {
   bool sent = false;  // false: nothing to write
   std::vector<Sequence> chunks;
   std::vector<std::pair<PublisherId, Confirms>> confirms;
+  std::vector<std::pair<Sequence, Held>> returned;  // ready or delayed again
   std::uint64_t freed_messages = 0;
   std::uint64_t freed_bytes = 0;
   std::vector<Effect> replies;

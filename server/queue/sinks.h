@@ -39,9 +39,10 @@ class ConsumeSink {
   virtual void OnDeliveries(std::uint32_t slot, DeliveryBatch batch) = 0;
   /// On demand only: there is something to deliver. Answer with GrantCredit, now or later.
   virtual void OnWantCredit(std::uint32_t slot) = 0;
-  /// On demand only: this much of the last grant was not used. Comes after the deliveries it paid
-  /// for.
-  virtual void OnCreditReturned(std::uint32_t slot, std::uint64_t messages, std::int64_t bytes) = 0;
+  /// On demand only: the last grant has ended, and this much of it was not used. With `more` the
+  /// queue wants the next one. Comes after the deliveries that it paid for, once for each grant.
+  virtual void OnCreditReturned(std::uint32_t slot, std::uint64_t messages, std::int64_t bytes,
+                                bool more) = 0;
   virtual void OnLeaseLost(std::uint32_t slot, std::vector<DeliveryRange> ranges,
                            LeaseLostCode code) = 0;
   virtual void OnEndOfQueue(std::uint32_t slot) = 0;

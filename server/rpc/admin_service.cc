@@ -149,6 +149,9 @@ AdminService::Reactor* AdminService::ListQueues(Context* context,
     return Fail(*context, BadFieldStatus("page_size", "too many", limits::kPageSizeMax, size));
   }
   const std::string name_space = request->namespace_().empty() ? "default" : request->namespace_();
+  if (auto checked = queue::FullName(name_space + "/x"); !checked.ok()) {
+    return Fail(*context, BadFieldStatus("namespace", "not a name of a namespace"));
+  }
   auto queues = deps_.registry.List(name_space, request->prefix(), request->page_token(), size + 1);
   if (queues.size() > size) {
     queues.pop_back();

@@ -15,8 +15,6 @@
 namespace mqd::rpc {
 namespace {
 
-constexpr std::int64_t kTurnGraceNs = 20 * queue::kNsPerMs;
-
 absl::Status CreditExceeded(const std::string& unit, std::uint64_t limit, std::int64_t balance,
                             std::uint64_t granted) {
   return queue::ToStatus(
@@ -251,44 +249,29 @@ void ConsumeSession::OnWantCredit(std::uint32_t slot) {
 }
 
 void ConsumeSession::OnCreditReturned(std::uint32_t slot, std::uint64_t messages,
-                                      std::int64_t bytes) {
+                                      std::int64_t bytes, bool more) {
   Posts posts;
-  bool later = false;
   {
     base::MutexLock lock(mutex_);
     if (!scheduler_) return;
-    const bool next = scheduler_->OnReturned(slot, messages, bytes);
-    if (next) GrantLocked(posts);
-    later = !next && scheduler_->waiting();
+    scheduler_->OnReturned(slot, messages, bytes, more);
+    GrantLocked(posts);
   }
-  if (later) GrantLater();
   Perform(std::move(posts));
 }
-
-void ConsumeSession::GrantLater() { SetDeadline(SteadyNs() + kTurnGraceNs); }
 
 // ---- deliveries
 
 void ConsumeSession::OnDeliveries(std::uint32_t slot, queue::DeliveryBatch batch) {
-  Posts posts;
-  bool later = false;
   {
     base::MutexLock lock(mutex_);
     if (ended_) return;  // the queue takes them back when the detach reaches it
     balance_messages_ -= static_cast<std::int64_t>(batch.charged_messages);
     balance_bytes_ -= static_cast<std::int64_t>(batch.charged_bytes);
-    if (scheduler_) {
-      const bool next = scheduler_->OnDelivered(slot, batch.charged_messages);
-      if (next) GrantLocked(posts);
-      later = !next && scheduler_->waiting();
-    } else {
-      gate_.OnDelivered(batch.charged_bytes);
-    }
+    if (!scheduler_) gate_.OnDelivered(batch.charged_bytes);
     outbox_.Add(slot, std::move(batch));
   }
-  if (later) GrantLater();
   Pump();
-  Perform(std::move(posts));
 }
 
 bool ConsumeSession::TakeLocked() {

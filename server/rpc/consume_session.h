@@ -38,7 +38,8 @@ class ConsumeSession final : public StreamSession, public queue::ConsumeSink {
   void OnAttached(std::uint32_t slot, absl::StatusOr<std::int64_t> lease_ms) override;
   void OnDeliveries(std::uint32_t slot, queue::DeliveryBatch batch) override;
   void OnWantCredit(std::uint32_t slot) override;
-  void OnCreditReturned(std::uint32_t slot, std::uint64_t messages, std::int64_t bytes) override;
+  void OnCreditReturned(std::uint32_t slot, std::uint64_t messages, std::int64_t bytes,
+                        bool more) override;
   void OnLeaseLost(std::uint32_t slot, std::vector<queue::DeliveryRange> ranges,
                    queue::LeaseLostCode code) override;
   void OnEndOfQueue(std::uint32_t slot) override;
@@ -86,7 +87,6 @@ class ConsumeSession final : public StreamSession, public queue::ConsumeSink {
   Read OnCredit(std::string_view content);
   absl::Status AddCreditLocked(const v1::Credit& credit) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void GrantLocked(Posts& posts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void GrantLater();
   void SendInOrder(const v1::ConsumeStreamResponse& frame, bool settle_results = false);
 
   // ---- other frames

@@ -25,26 +25,15 @@ void SelectScheduler::AddCredit(std::uint64_t messages, std::uint64_t bytes) {
 
 void SelectScheduler::OnWant(std::uint32_t slot) { slots_[slot].wants = true; }
 
-bool SelectScheduler::OnDelivered(std::uint32_t slot, std::uint64_t messages) {
-  Slot& at = slots_[slot];
-  at.open_messages -= std::min(messages, at.open_messages);
-  return at.open_messages == 0 && at.deficit == 0;
-}
-
-bool SelectScheduler::OnReturned(std::uint32_t slot, std::uint64_t messages, std::int64_t bytes) {
+void SelectScheduler::OnReturned(std::uint32_t slot, std::uint64_t messages, std::int64_t bytes,
+                                 bool more) {
   Slot& at = slots_[slot];
   const std::uint64_t back = std::min(messages, at.open_messages);
   at.open_messages = 0;
   at.deficit += back;
+  at.wants = more;
   pool_messages_ += static_cast<std::int64_t>(back);
   pool_bytes_ += bytes;
-  const bool spent = messages == 0 || bytes <= 0;  // the queue has more and says so next
-  return !spent || at.deficit == 0;
-}
-
-bool SelectScheduler::waiting() const {
-  const auto wants = [](const Slot& slot) { return slot.wants; };
-  return pool_messages_ > 0 && pool_bytes_ > 0 && std::any_of(slots_.begin(), slots_.end(), wants);
 }
 
 void SelectScheduler::PassTurn() {

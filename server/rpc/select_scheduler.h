@@ -37,18 +37,12 @@ class SelectScheduler {
   void AddCredit(std::uint64_t messages, std::uint64_t bytes);
   /// `slot` has something to deliver and no credit.
   void OnWant(std::uint32_t slot);
-  /// True when it is time to call Next(); false when the queue is about to say that it wants more,
-  /// which it should be allowed to before its turn is passed on.
-  bool OnDelivered(std::uint32_t slot, std::uint64_t messages);
-  /// `slot` gives back what it did not use; the bytes are negative when it had to use more. Answers
-  /// as OnDelivered().
-  bool OnReturned(std::uint32_t slot, std::uint64_t messages, std::int64_t bytes);
+  /// The grant of `slot` has ended and this is what it did not use; the bytes are negative when it
+  /// had to use more. With `more` it wants the next one.
+  void OnReturned(std::uint32_t slot, std::uint64_t messages, std::int64_t bytes, bool more);
 
   /// The next grant, which the caller passes on to the queue; none when nobody may have one now.
   std::optional<Grant> Next();
-
-  /// Somebody wants and the pool could give: call Next() again soon.
-  bool waiting() const;
 
   /// Not granted and not used.
   std::int64_t pool_messages() const { return pool_messages_; }
@@ -58,7 +52,7 @@ class SelectScheduler {
   struct Slot {
     std::uint64_t quantum = 0;
     std::uint64_t deficit = 0;        // messages left of its turn
-    std::uint64_t open_messages = 0;  // granted, neither delivered nor returned
+    std::uint64_t open_messages = 0;  // of the grant that has not ended
     bool wants = false;
     bool in_turn = false;
   };

@@ -35,7 +35,7 @@ class UnaryReceive final : public UnaryCall, public queue::ConsumeSink {
   void OnAttached(std::uint32_t slot, absl::StatusOr<std::int64_t> lease_ms) override;
   void OnDeliveries(std::uint32_t slot, queue::DeliveryBatch batch) override;
   void OnWantCredit(std::uint32_t) override {}
-  void OnCreditReturned(std::uint32_t, std::uint64_t, std::int64_t) override {}
+  void OnCreditReturned(std::uint32_t, std::uint64_t, std::int64_t, bool) override {}
   void OnLeaseLost(std::uint32_t, std::vector<queue::DeliveryRange>,
                    queue::LeaseLostCode) override {}
   void OnEndOfQueue(std::uint32_t slot) override;

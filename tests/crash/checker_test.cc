@@ -134,7 +134,6 @@ void ExpectOnly(Violation violation, const Story& story) {
 }
 
 // ---- what is allowed
-// ------------------------------------------------------------------------------
 
 TEST(CheckerTest, RunThroughACrashIsClean) {
   Story story;
@@ -203,7 +202,6 @@ TEST(CheckerTest, DuplicatesOfAKeyAreClean) {
 }
 
 // ---- publishes
-// ------------------------------------------------------------------------------------
 
 TEST(CheckerTest, ConfirmedMessageThatNeverComesIsLost) {
   Story story;
@@ -308,7 +306,6 @@ TEST(CheckerTest, FirstDeliveriesAfterADetachMayBeLate) {
 }
 
 // ---- atomic settle and publish
-// --------------------------------------------------------------------
 
 /// Message 1 of plain is settled together with a publish of message 2 to sink.
 OperationId SettleAndPublish(Story& story, Outcome outcome) {
@@ -348,7 +345,6 @@ TEST(CheckerTest, AtomicSettleWithoutItsPublishIsReported) {
 }
 
 // ---- deliveries
-// -----------------------------------------------------------------------------------
 
 TEST(CheckerTest, DeliveryAfterAnAckIsReported) {
   Story story;
@@ -401,6 +397,45 @@ TEST(CheckerTest, BrokerCrashThatChargesAnAttemptIsReported) {
   ExpectOnly(Violation::kAttempt, story);
 }
 
+TEST(CheckerTest, AttemptsThatGoBackwardsAreReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Settle(SettleKind::kRetry, 1, 11, DeliveryId(1, 1), Outcome::kUnknown);
+  story.Deliver(1, 11, DeliveryId(1, 2), 2);
+  story.Kill();
+  story.Deliver(1, 11, DeliveryId(2, 1), 1);
+  story.Ack(1, 11, DeliveryId(2, 1));
+  ExpectOnly(Violation::kAttempt, story);
+}
+
+TEST(CheckerTest, MessageDeadLetteredTwiceIsReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Settle(SettleKind::kDeadLetter, 1, 11, DeliveryId(1, 1));
+  for (const std::uint64_t sequence : {5, 6}) {
+    story.Deliver(1, sequence, DeliveryId(1, sequence), 1, kDead).origin = 11;
+    story.Settle(SettleKind::kAck, 1, sequence, DeliveryId(1, sequence), Outcome::kOk, kDead);
+  }
+  const Report report = story.Check();
+  EXPECT_EQ(report.count(Violation::kDupStore), report.total()) << Texts(report);
+  EXPECT_GE(report.total(), 1U);
+}
+
+TEST(CheckerTest, MessageThatComesBackAfterItWasDeadLetteredIsReported) {
+  Story story;
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Settle(SettleKind::kDeadLetter, 1, 11, DeliveryId(1, 1), Outcome::kUnknown);
+  story.Deliver(1, 5, DeliveryId(1, 1), 1, kDead).origin = 11;
+  story.Settle(SettleKind::kAck, 1, 5, DeliveryId(1, 1), Outcome::kOk, kDead);
+  story.Kill();
+  story.Deliver(1, 11, DeliveryId(2, 1));
+  story.Ack(1, 11, DeliveryId(2, 1));
+  ExpectOnly(Violation::kAttempt, story);
+}
+
 TEST(CheckerTest, DeadLetterBeforeMaxAttemptsIsReported) {
   Story story;
   story.Publish(1, 11);
@@ -412,7 +447,6 @@ TEST(CheckerTest, DeadLetterBeforeMaxAttemptsIsReported) {
 }
 
 // ---- counts
-// ---------------------------------------------------------------------------------------
 
 Story WithCredit(std::uint64_t messages, std::uint64_t bytes) {
   Story story;

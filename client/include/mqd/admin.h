@@ -29,13 +29,13 @@ class Connection;
 }  // namespace client
 
 struct CreatedQueue {
-  Queue queue;
+  Queue queue = {};
   bool created = false;  // false: it was there with equal settings
 };
 
 struct QueuePage {
-  std::vector<Queue> queues;    // by name
-  std::string next_page_token;  // empty on the last page
+  std::vector<Queue> queues = {};    // by name
+  std::string next_page_token = {};  // empty on the last page
 };
 
 struct ListOptions {
@@ -63,11 +63,11 @@ struct PeekedMessage {
   std::uint64_t sequence = 0;
   MessageStatus status = MessageStatus::kUnspecified;
   std::uint32_t attempts = 0;
-  WallTime publish_time;
-  std::optional<WallTime> deliver_at;  // for delayed messages
-  Message message;
+  WallTime publish_time = {};
+  std::optional<WallTime> deliver_at = {};  // for delayed messages
+  Message message = {};
   std::uint64_t delivery_id = 0;  // for deliveries in flight
-  std::string last_error;
+  std::string last_error = {};
 };
 
 /// What the broker holds clients to.
@@ -88,11 +88,11 @@ struct BrokerLimits {
 };
 
 struct NodeStatus {
-  std::string version;
-  std::string node_name;
-  WallTime start_time;
+  std::string version = {};
+  std::string node_name = {};
+  WallTime start_time = {};
   std::uint64_t epoch = 0;
-  std::string data_dir;
+  std::string data_dir = {};
   std::uint64_t queues = 0;
   std::uint64_t publish_streams = 0;
   std::uint64_t consume_streams = 0;
@@ -105,7 +105,7 @@ struct NodeStatus {
   std::uint64_t committed_batches_total = 0;
   std::uint64_t fsyncs_total = 0;
   std::uint64_t cached_body_bytes = 0;
-  BrokerLimits limits;
+  BrokerLimits limits = {};
 };
 
 class Admin {

@@ -73,15 +73,15 @@ struct ReceivedMessage {
   std::uint64_t delivery_id = 0;
   std::uint64_t sequence = 0;
   std::uint32_t attempt = 0;  // from 1
-  WallTime publish_time;
+  WallTime publish_time = {};
   std::chrono::milliseconds lease{0};
   std::uint64_t fence = 0;
-  std::optional<DeadLetterInfo> dead_letter;
-  Message message;
+  std::optional<DeadLetterInfo> dead_letter = {};
+  Message message = {};
 };
 
 struct ReceiveResult {
-  std::vector<ReceivedMessage> messages;
+  std::vector<ReceivedMessage> messages = {};
   bool end_of_queue = false;  // closed and empty: no message will come
 };
 
@@ -96,8 +96,8 @@ struct SettleEntry {
 
 struct SettleCallResult {
   std::uint64_t settled = 0;  // settled or prolonged
-  std::vector<SettleError> errors;
-  std::vector<PublishResult> publishes;  // one a message, queue after queue
+  std::vector<SettleError> errors = {};
+  std::vector<PublishResult> publishes = {};  // one a message, queue after queue
 };
 
 namespace client {

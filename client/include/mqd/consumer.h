@@ -35,7 +35,7 @@ namespace mqd {
 
 /// One queue of a select.
 struct SelectQueue {
-  std::string queue;           // "namespace/queue"; "default/" may be left out
+  std::string queue = {};      // "namespace/queue"; "default/" may be left out
   std::uint32_t weight = 1;    // 1 to 1,000, for kWeighted
   std::uint32_t priority = 0;  // greater goes first, for kPriority
 };
@@ -73,14 +73,14 @@ class Handler {
 
 /// A settle that the broker did not accept.
 struct SettleError {
-  std::string queue;
+  std::string queue = {};
   std::uint64_t first_delivery_id = 0;
   std::uint64_t last_delivery_id = 0;
-  absl::Status status;  // mostly Reason::kStaleDelivery
+  absl::Status status = {};  // mostly Reason::kStaleDelivery
 };
 
 struct ConsumerOptions {
-  std::vector<SelectQueue> queues;
+  std::vector<SelectQueue> queues = {};
   SelectMode select_mode = SelectMode::kWeighted;
 
   /// Empty: pull style, with Consumer::Next().

@@ -70,18 +70,18 @@ struct SettleResult {
   /// How many deliveries were settled.
   std::uint64_t settled = 0;
   /// One result for each published message, in order, queue after queue.
-  std::vector<PublishResult> publishes;
+  std::vector<PublishResult> publishes = {};
 };
 
 using SettleCallback = std::function<void(const absl::StatusOr<SettleResult>& result)>;
 
 /// Where a dead-lettered message came from.
 struct DeadLetterInfo {
-  std::string queue;
+  std::string queue = {};
   std::uint64_t sequence = 0;
-  std::string reason;
+  std::string reason = {};
   std::uint32_t attempts = 0;
-  WallTime time;
+  WallTime time = {};
 };
 
 class Delivery {

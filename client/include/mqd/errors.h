@@ -61,14 +61,14 @@ struct ErrorInfo {
   /// How long to wait before that; 0 when the broker does not say.
   std::chrono::milliseconds retry_after{0};
   /// What the reason is about: "queue default/orders", "field ttl".
-  std::string resource;
+  std::string resource = {};
   /// The limit that was met and the value that met it, when the reason has them.
   std::uint64_t limit = 0;
   std::uint64_t current = 0;
   /// One sentence for a person: what, why, what to do.
-  std::string message;
+  std::string message = {};
   /// Where the leader is, for kNotLeader.
-  std::string leader;
+  std::string leader = {};
   std::uint64_t epoch = 0;
 };
 

@@ -26,7 +26,7 @@ using WallTime = std::chrono::system_clock::time_point;
 
 /// Names one stored message.
 struct MessageRef {
-  std::string queue;  // "namespace/queue"; "default/" may be left out
+  std::string queue = {};  // "namespace/queue"; "default/" may be left out
   std::uint64_t sequence = 0;
 };
 
@@ -117,8 +117,8 @@ using PublishResult = absl::StatusOr<PublishOutcome>;
 
 /// Messages for one queue inside an atomic settle.
 struct QueuePublish {
-  std::string queue;
-  std::vector<Message> messages;
+  std::string queue = {};
+  std::vector<Message> messages = {};
 };
 
 }  // namespace mqd

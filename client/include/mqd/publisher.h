@@ -2,12 +2,12 @@
 
 // publisher.h: sends messages to one queue and tells what became of each.
 //
+// Messages are coalesced without a timer: what is published while a frame is being written goes
+// into the next frame. The stream is kept alive, reopened with backoff, and resumed.
+//
 // Threads:   any thread may call any method. Callbacks run one at a time, in the order in which the
 //            broker decided, on the Client's callback thread, never from inside Publish(). They
 //            must not block; Publish() called from one refuses instead of waiting.
-//
-// Messages are coalesced without a timer: what is published while a frame is being written goes
-// into the next frame. The stream is kept alive, reopened with backoff, and resumed.
 //
 // Resume. A publisher has a random 16-byte id for life and numbers its messages. When the stream
 // breaks it opens a new one and sends every unconfirmed message again, same numbers, same order. A
@@ -51,7 +51,7 @@ enum class WhenFull : std::uint8_t {
 
 struct PublisherOptions {
   /// Not empty. "namespace/queue"; "default/" may be left out.
-  std::string queue;
+  std::string queue = {};
   ConfirmLevel confirm_level = ConfirmLevel::kDefault;
 
   /// From Publish() to the result. The broker holds a message no longer than this while the queue

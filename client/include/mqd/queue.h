@@ -121,12 +121,12 @@ struct QueueStats {
 };
 
 struct Queue {
-  std::string name;  // "namespace/queue"
-  QueueSettings settings;
+  std::string name = {};  // "namespace/queue"
+  QueueSettings settings = {};
   std::uint64_t generation = 0;  // raised by every change of the settings
-  WallTime create_time;
+  WallTime create_time = {};
   bool closed = false;
-  QueueStats stats;
+  QueueStats stats = {};
 };
 
 }  // namespace mqd

@@ -198,11 +198,42 @@ TEST(QueueCoreTest, ConsumerDeathChargesWhatItStartedAndReleasesTheRestAtOnce) {
   const auto seen = queue.TakeDeliveries();
   queue.Step(MarkStarted{{{seen[0].id, seen[0].id}}});
   queue.Step(DetachConsumer{kCat});
+  queue.CommitAll();
   queue.Consumer(kDan, 3);
   const auto again = queue.TakeDeliveries();
   ASSERT_THAT(Payloads(again), ElementsAre("a", "b", "c"));
   EXPECT_EQ(again[0].attempt, 2u);
   EXPECT_EQ(again[1].attempt, 1u);
+}
+
+// A crash in between would give the same number to two deliveries.
+TEST(QueueCoreTest, NextAttemptIsNotDeliveredBeforeTheChargeIsCommitted) {
+  QueueHarness queue = WithThree();
+  queue.Consumer(kCat, 1);
+  const DeliveryId id = queue.TakeDeliveries()[0].id;
+  struct Settle settle {
+    .request = 99
+  };
+  settle.entries.push_back({{id, id}, RetryOutcome{0, ""}});
+  queue.Step(std::move(settle));
+  queue.Consumer(kDan, 3);
+  EXPECT_THAT(Payloads(queue.TakeDeliveries()), ElementsAre("b", "c"));
+  EXPECT_EQ(queue.Stats().in_flight, 3u);
+  queue.CommitAll();
+  const auto seen = queue.TakeDeliveries();
+  ASSERT_THAT(Payloads(seen), ElementsAre("a"));
+  EXPECT_EQ(seen[0].attempt, 2u);
+}
+
+// What is left of a grant in bytes must not stay with a queue that has nothing.
+TEST(QueueCoreTest, SelectConsumerGetsBytesBackWhenItsMessagesAreSpent) {
+  QueueHarness queue = WithThree();
+  queue.Step(AttachConsumer{.consumer = kCat, .on_demand = true});
+  queue.Step(GrantCredit{kCat, 3, 1'000});
+  const auto returned = queue.Take<CreditReturned>();
+  ASSERT_THAT(returned, SizeIs(1));
+  EXPECT_EQ(returned[0].bytes, 1'000 - 3 * 65);
+  EXPECT_FALSE(returned[0].more);
 }
 
 TEST(QueueCoreTest, DuplicateIsAnsweredWithTheOriginalAndItsStatus) {

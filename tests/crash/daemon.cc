@@ -1,0 +1,111 @@
+// daemon.cc: fork, exec, kill and wait.
+
+#include "tests/crash/daemon.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "tests/crash/world.h"
+
+namespace mqd::crash {
+namespace {
+
+constexpr int kExecFailed = 127;
+constexpr auto kPollTime = std::chrono::milliseconds(5);
+
+std::string Describe(int status) {
+  if (WIFSIGNALED(status)) return absl::StrCat("signal ", WTERMSIG(status));
+  return absl::StrCat("exit code ", WEXITSTATUS(status));
+}
+
+}  // namespace
+
+Daemon::Daemon(std::string program, std::string directory)
+    : program_(std::move(program)),
+      data_path_(directory + "/data"),
+      port_path_(directory + "/port"),
+      log_path_(directory + "/mqd.log") {
+  std::filesystem::create_directories(directory);
+}
+
+Daemon::~Daemon() {
+  if (pid_ == 0) return;
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+}
+
+std::string Daemon::address() const { return absl::StrCat("127.0.0.1:", port_); }
+
+void Daemon::RunChild(const std::string& listen) const {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const int log = open(log_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  dup2(log, STDOUT_FILENO);
+  dup2(log, STDERR_FILENO);
+  std::array<const char*, 12> arguments = {
+      program_.c_str(), "--data", data_path_.c_str(), "--listen",         listen.c_str(),
+      "--http-listen",  "off",    "--port-file",      port_path_.c_str(), "--log-level",
+      "warning",        nullptr};
+  execv(program_.c_str(), const_cast<char* const*>(arguments.data()));
+  _exit(kExecFailed);
+}
+
+absl::Status Daemon::Start() {
+  std::filesystem::remove(port_path_);
+  const std::string listen = address();
+  pid_ = fork();
+  if (pid_ == 0) RunChild(listen);
+  if (pid_ > 0) return absl::OkStatus();
+  pid_ = 0;
+  return absl::UnavailableError("fork failed");
+}
+
+absl::StatusOr<bool> Daemon::Serving() {
+  if (absl::Status ended = Reap(false); !ended.ok()) return ended;
+  int port = 0;
+  if (std::ifstream file(port_path_); !(file >> port)) return false;
+  if (port_ != 0 && port != port_) return absl::InternalError("it took another port");
+  port_ = port;
+  return true;
+}
+
+absl::Status Daemon::Reap(bool block) {
+  if (pid_ == 0) return absl::FailedPreconditionError("it does not run");
+  int status = 0;
+  if (waitpid(pid_, &status, block ? 0 : WNOHANG) != pid_) return absl::OkStatus();
+  pid_ = 0;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return absl::CancelledError("exit code 0");
+  return absl::AbortedError(Describe(status));
+}
+
+absl::Status Daemon::Kill() {
+  if (absl::Status ended = Reap(false); !ended.ok()) return ended;
+  kill(pid_, SIGKILL);
+  const absl::Status killed = Reap(true);
+  if (killed.message() == absl::StrCat("signal ", SIGKILL)) return absl::OkStatus();
+  return killed;
+}
+
+absl::Status Daemon::Terminate(std::chrono::milliseconds timeout) {
+  if (absl::Status ended = Reap(false); !ended.ok()) return ended;
+  kill(pid_, SIGTERM);
+  StopFlag never;
+  const Clock::time_point until = Clock::now() + timeout;
+  while (Clock::now() < until) {
+    const absl::Status ended = Reap(false);
+    if (absl::IsCancelled(ended)) return absl::OkStatus();
+    if (!ended.ok()) return ended;
+    never.WaitFor(kPollTime);
+  }
+  return absl::DeadlineExceededError("it did not end after SIGTERM");
+}
+
+}  // namespace mqd::crash

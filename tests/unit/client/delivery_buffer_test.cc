@@ -1,0 +1,112 @@
+#include "client/delivery_buffer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace mqd::client {
+namespace {
+
+using std::chrono::seconds;
+using ::testing::ElementsAre;
+
+class DeliveryBufferTest : public ::testing::Test {
+ protected:
+  /// `count` messages from `first_id` on, charged with 10 bytes each and 3 more.
+  void Push(std::uint64_t first_id, std::uint64_t count, std::uint32_t queue_index = 0) {
+    auto frame = std::make_shared<DeliveryFrame>();
+    frame->scanned.queue_index = queue_index;
+    frame->scanned.charged_messages = count;
+    frame->scanned.charged_bytes = count * 10 + (count > 3 ? 3 : 0);
+    wire::ScannedRun run;
+    run.first_delivery_id = first_id;
+    run.lease_ms = 30'000;
+    run.messages.resize(count);
+    frame->scanned.runs.push_back(std::move(run));
+    frame->arrived = now_;
+    frame->SplitCharge();
+    buffer_.Push(frame);
+  }
+
+  /// Takes everything; "1-3" for each piece.
+  std::vector<std::string> TakeAll(std::uint32_t max) {
+    std::vector<std::string> pieces;
+    while (const auto piece = buffer_.Take(max)) {
+      pieces.push_back(std::to_string(piece->id(piece->begin)) + "-" +
+                       std::to_string(piece->id(piece->end - 1)));
+    }
+    return pieces;
+  }
+
+  Time now_ = Time() + std::chrono::hours(1);
+  DeliveryBuffer buffer_;
+};
+
+TEST_F(DeliveryBufferTest, TakesInOrderAndNoMoreThanAskedFor) {
+  Push(1, 5);
+  Push(10, 2);
+  EXPECT_EQ(buffer_.messages(), 7u);
+  EXPECT_THAT(TakeAll(3), ElementsAre("1-3", "4-5", "10-11"));
+  EXPECT_EQ(buffer_.messages(), 0u);
+}
+
+TEST_F(DeliveryBufferTest, SharesOfTheChargeAddUp) {
+  Push(1, 5);
+  std::uint64_t bytes = 0;
+  while (const auto piece = buffer_.Take(2)) bytes += piece->bytes();
+  EXPECT_EQ(bytes, 53u);
+}
+
+TEST_F(DeliveryBufferTest, WhatIsPutBackComesFirst) {
+  Push(1, 3);
+  Push(10, 1);
+  buffer_.PutBack(*buffer_.Take(2));
+  EXPECT_EQ(buffer_.messages(), 4u);
+  EXPECT_THAT(TakeAll(9), ElementsAre("1-2", "3-3", "10-10"));
+}
+
+TEST_F(DeliveryBufferTest, DroppedRangesLeaveTheRest) {
+  Push(1, 6);
+  Push(1, 6, 1);
+  const auto dropped = buffer_.Drop(0, {3, 4});
+  EXPECT_EQ(dropped.messages, 2u);
+  EXPECT_EQ(dropped.bytes, 20u);
+  EXPECT_THAT(dropped.ranges, ElementsAre(IdRange{3, 4}));
+  EXPECT_THAT(TakeAll(9), ElementsAre("1-2", "5-6", "1-6")) << "the other queue is not concerned";
+}
+
+TEST_F(DeliveryBufferTest, DroppingAcrossPiecesTellsWhatWasHere) {
+  Push(1, 3);
+  Push(7, 3);
+  const auto dropped = buffer_.Drop(0, {2, 8});
+  EXPECT_THAT(dropped.ranges, ElementsAre(IdRange{2, 3}, IdRange{7, 8}));
+  EXPECT_THAT(TakeAll(9), ElementsAre("1-1", "9-9"));
+}
+
+TEST_F(DeliveryBufferTest, LeasesAreExtendedAtHalfAndOnce) {
+  Push(1, 3);
+  EXPECT_TRUE(buffer_.ExtendDue(now_ + seconds(14)).empty());
+  const auto due = buffer_.ExtendDue(now_ + seconds(16));
+  ASSERT_EQ(due.size(), 1u);
+  EXPECT_EQ(due[0].range, (IdRange{1, 3}));
+  EXPECT_TRUE(buffer_.ExtendDue(now_ + seconds(17)).empty());
+  EXPECT_EQ(buffer_.ExtendDue(now_ + seconds(32)).size(), 1u);
+}
+
+TEST_F(DeliveryBufferTest, LateIsAShareOfTheLease) {
+  EXPECT_FALSE(buffer_.Late(now_, 0.25));
+  Push(1, 3);
+  EXPECT_FALSE(buffer_.Late(now_ + seconds(7), 0.25));
+  EXPECT_TRUE(buffer_.Late(now_ + seconds(8), 0.25));
+}
+
+TEST_F(DeliveryBufferTest, ClearTellsWhatWasThere) {
+  Push(1, 5);
+  buffer_.Take(2);
+  const auto dropped = buffer_.Clear();
+  EXPECT_EQ(dropped.messages, 3u);
+  EXPECT_EQ(dropped.bytes, 30u);
+  EXPECT_TRUE(buffer_.empty());
+}
+
+}  // namespace
+}  // namespace mqd::client

@@ -1,0 +1,94 @@
+#pragma once
+
+// rpc_broker.h: the services and sessions over queues in memory, in this process, with a clock for
+// sessions that the test moves.
+//
+// Threads: one at a time; gRPC and the pool have their own.
+// Ownership: streams must end before it.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <future>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "asio/thread_pool.hpp"
+#include "grpcpp/grpcpp.h"
+#include "server/queue/queue_registry.h"
+#include "server/rpc/admin_service.h"
+#include "server/rpc/broker_service.h"
+#include "server/rpc/session_list.h"
+#include "server/rpc/time_convert.h"
+#include "storage/memory_store.h"
+
+namespace mqd::rpc {
+
+class RpcBroker {
+ public:
+  explicit RpcBroker(const Authorizer& authorizer)
+      : registry_(queue::QueueRegistry::Open(store_, pool_.get_executor(), {}).value()),
+        deps_{.registry = *registry_,
+              .store = store_,
+              .authorizer = authorizer,
+              .sessions = sessions_,
+              .pool = pool_.get_executor()},
+        broker_(deps_),
+        admin_(deps_) {
+    grpc::ServerBuilder builder;
+    builder.RegisterService(&broker_);
+    builder.RegisterService(&admin_);
+    server_ = builder.BuildAndStart();
+    channel_ = server_->InProcessChannel({});
+    stub_ = v1::BrokerService::NewStub(channel_);
+  }
+
+  ~RpcBroker() {
+    sessions_.EndAll();
+    server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
+    server_->Wait();
+    registry_->Stop();
+    pool_.stop();
+    pool_.join();
+  }
+
+  void Create(const std::string& name, queue::QueueSettings settings = {}) {
+    std::promise<absl::Status> done;
+    registry_->Create(queue::FullName(name).value(), std::move(settings),
+                      [&done](auto created) { done.set_value(created.status()); });
+    const absl::Status status = done.get_future().get();
+    ASSERT_TRUE(status.ok()) << status;
+  }
+
+  queue::QueueStats Stats(const std::string& name) {
+    std::promise<queue::QueueStats> done;
+    registry_->Find(queue::FullName(name).value()).value()->Info([&done](auto info) {
+      done.set_value(info.value().stats);
+    });
+    return done.get_future().get();
+  }
+
+  /// Lets the sessions believe that it is so much later than now.
+  void Tick(std::chrono::milliseconds later) {
+    sessions_.Tick(SteadyNs() + later.count() * queue::kNsPerMs);
+  }
+
+  v1::BrokerService::Stub& stub() { return *stub_; }
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  SessionList& sessions() { return sessions_; }
+
+ private:
+  storage::MemoryStore store_;
+  asio::thread_pool pool_{2};
+  SessionList sessions_;
+  std::unique_ptr<queue::QueueRegistry> registry_;
+  RpcDeps deps_;
+  BrokerService broker_;
+  AdminService admin_;
+  std::unique_ptr<grpc::Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::BrokerService::Stub> stub_;
+};
+
+}  // namespace mqd::rpc
