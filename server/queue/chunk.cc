@@ -66,16 +66,6 @@ std::uint32_t Chunk::FreshEnd(std::uint32_t index) const {
   return settled.NextFrom(index, held.NextFrom(index, count));
 }
 
-std::uint32_t Chunk::FreshCount() const {
-  std::uint32_t fresh = count - cursor;
-  for (const auto* set : {&held, &settled}) {
-    for (const auto& [first, last] : set->ranges()) {
-      if (last > cursor) fresh -= last - std::max(first, cursor);
-    }
-  }
-  return fresh;
-}
-
 ChunkRecord Chunk::ToRecord() const {
   return ChunkRecord{.key = key,
                      .publish_time_ms = publish_time_ms,
@@ -96,6 +86,7 @@ Chunk Chunk::FromRecord(ChunkRecord record) {
   chunk.body_bytes = record.body_bytes;
   chunk.controls = std::move(record.controls);
   chunk.committed = true;
+  chunk.on_disk = true;
   return chunk;
 }
 

@@ -32,12 +32,12 @@ struct Chunk {
   std::shared_ptr<const storage::Body> body;  // null: on disk only
   bool load_pending = false;
   bool committed = false;
+  bool on_disk = false;  // the body can be read back
 
   std::uint32_t cursor = 0;
   IntervalSet held;  // fresh messages that have an entry of their own
   IntervalSet settled;
   std::uint32_t settled_count = 0;
-  bool settles_dirty = false;          // changed since the last record was written
   std::int64_t partly_settled_ns = 0;  // since when some, but not all, are settled; 0: not so
 
   storage::Sequence SequenceAt(std::uint32_t index) const;
@@ -55,7 +55,6 @@ struct Chunk {
   std::uint32_t NextFresh() const;
   /// Where the run of fresh messages that begins at NextFresh() ends.
   std::uint32_t FreshEnd(std::uint32_t index) const;
-  std::uint32_t FreshCount() const;
   bool FullySettled() const { return settled_count == count; }
 
   storage::ChunkRecord ToRecord() const;

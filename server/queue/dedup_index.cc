@@ -1,5 +1,7 @@
 #include "server/queue/dedup_index.h"
 
+#include <algorithm>
+
 namespace mqd::queue {
 
 const DedupEntry* DedupIndex::Find(const KeyHash& hash, WallMs seen_after_ms) const {
@@ -25,6 +27,7 @@ std::vector<KeyHash> DedupIndex::Clear() {
   for (const auto& [hash, entry] : entries_) {
     if (entry.pending == 0) gone.push_back(hash);
   }
+  std::sort(gone.begin(), gone.end());  // a hash table has no order that a second run would keep
   for (const KeyHash& hash : gone) entries_.erase(hash);
   return gone;
 }
@@ -39,12 +42,16 @@ void DedupIndex::DropStaleFront() {
 
 std::optional<KeyHash> DedupIndex::PopOldest(WallMs seen_until_ms) {
   DropStaleFront();
-  if (order_.empty() || order_.front().second > seen_until_ms) return std::nullopt;
-  const KeyHash hash = order_.front().first;
-  if (entries_.find(hash)->second.pending != 0) return std::nullopt;
-  order_.pop_front();
-  entries_.erase(hash);
-  return hash;
+  for (auto next = order_.begin(); next != order_.end() && next->second <= seen_until_ms; ++next) {
+    const auto [hash, seen_ms] = *next;
+    const auto found = entries_.find(hash);
+    if (found == entries_.end() || found->second.first_seen_ms != seen_ms) continue;
+    if (found->second.pending != 0) continue;  // few: one transaction's at a time
+    order_.erase(next);
+    entries_.erase(found);
+    return hash;
+  }
+  return std::nullopt;
 }
 
 std::optional<WallMs> DedupIndex::oldest_ms() const {

@@ -38,10 +38,11 @@ class DedupIndex {
   /// Replaces an expired entry of the same hash.
   void Insert(const KeyHash& hash, const DedupEntry& entry);
   void Erase(const KeyHash& hash);
-  /// Forgets every key that waits for no transaction, and returns them.
+  /// Forgets every key that waits for no transaction, and returns them, sorted.
   std::vector<KeyHash> Clear();
 
-  /// Takes out the oldest entry first seen up to `seen_until_ms`; none when there is none.
+  /// Takes out the oldest entry first seen up to `seen_until_ms` that waits for no transaction;
+  /// none when there is none.
   std::optional<KeyHash> PopOldest(WallMs seen_until_ms);
 
   /// When the oldest entry was first seen; none when empty.

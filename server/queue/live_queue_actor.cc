@@ -108,26 +108,33 @@ void LiveQueueActor::LetGoOfAll(const ErrorInfo& error) {
     entry.sink->OnGoAway(entry.slot, code, error);
   }
   for (auto& [id, answer] : std::exchange(requests_, {})) answer({id, error});
-  for (auto& [id, done] : std::exchange(preparing_, {}))
-    done({.transaction = id, .results = {error}});
+  for (auto& [id, waiting] : std::exchange(preparing_, {})) {
+    auto& [messages, done] = waiting;
+    TransactionPrepared refused{.transaction = id};
+    refused.results.assign(messages, error);
+    done(std::move(refused));
+  }
   for (auto& [id, done] : std::exchange(committing_, {})) done({.unknown = true});
 }
 
 void LiveQueueActor::RebuildNow() {
   effects_ = {};
-  const DeliveryId next_delivery = core_->next_delivery();
   LetGoOfAll(UnknownOutcome());
   if (stopping_) return;
   absl::StatusOr<storage::QueueRecord> record = FindQueueRecord(*deps_.store, deps_.shard, id_);
-  if (absl::IsNotFound(record.status())) {
-    deleted_ = true;
-    return deps_.directory->Forget(name_, id_);
+  deleted_ = absl::IsNotFound(record.status());
+  if (deleted_) {  // mail that waits is told so by an empty core
+    const RecoveredQueue nothing{.record = {.id = id_, .name = name_}};
+    core_ = std::make_unique<QueueCore>(nothing, *core_, deps_.clock());
+    core_->MarkDeleted();
+    deps_.directory->Forget(name_, id_);
+  } else {
+    if (!record.ok()) return;  // the store has failed for good and says so itself
+    absl::StatusOr<RecoveredQueue> recovered =
+        RecoverQueue(*deps_.store, deps_.shard, *std::move(record));
+    if (!recovered.ok()) return;
+    core_ = std::make_unique<QueueCore>(*std::move(recovered), *core_, deps_.clock());
   }
-  if (!record.ok()) return;  // the store has failed for good and says so itself
-  absl::StatusOr<RecoveredQueue> recovered =
-      RecoverQueue(*deps_.store, deps_.shard, *std::move(record));
-  if (!recovered.ok()) return;
-  core_ = std::make_unique<QueueCore>(*std::move(recovered), next_delivery, deps_.clock());
   CountCache();
   failing_ = false;
   base::MutexLock lock(mutex_);
@@ -217,7 +224,8 @@ void LiveQueueActor::PeekMessages(Peek peek, Callback<std::vector<PeekedMessage>
 void LiveQueueActor::Prepare(PrepareTransaction prepare,
                              absl::AnyInvocable<void(TransactionPrepared)> done) {
   Put([this, prepare = std::move(prepare), done = std::move(done)]() mutable {
-    preparing_.emplace(prepare.transaction, std::move(done));
+    preparing_.emplace(prepare.transaction,
+                       std::pair(prepare.batch.messages.size(), std::move(done)));
     Step(std::move(prepare));
   });
 }

@@ -146,7 +146,10 @@ class LiveQueueActor final : public QueueActor,
   absl::flat_hash_map<PublisherId, std::shared_ptr<PublishSink>> publishers_;
   absl::flat_hash_map<ConsumerId, ConsumerEntry> consumers_;
   absl::flat_hash_map<RequestId, Answer> requests_;
-  absl::flat_hash_map<TransactionId, absl::AnyInvocable<void(TransactionPrepared)>> preparing_;
+  /// How many messages, and who waits.
+  absl::flat_hash_map<TransactionId,
+                      std::pair<std::size_t, absl::AnyInvocable<void(TransactionPrepared)>>>
+      preparing_;
   absl::flat_hash_map<TransactionId, absl::AnyInvocable<void(CommitOutcome)>> committing_;
 
   // Shared.

@@ -172,7 +172,7 @@ void LiveQueueActor::Perform(RequestDone& effect) {
 void LiveQueueActor::Perform(TransactionPrepared& effect) {
   const auto found = preparing_.find(effect.transaction);
   MQD_ASSERT(found != preparing_.end());
-  auto done = std::move(found->second);
+  auto done = std::move(found->second.second);
   preparing_.erase(found);
   done(std::move(effect));
 }

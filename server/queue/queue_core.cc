@@ -13,6 +13,8 @@ namespace mqd::queue {
 namespace {
 constexpr int kDeliveryCounterBits = 44;
 constexpr std::uint64_t kEpochMask = (std::uint64_t{1} << 20) - 1;
+/// After a body could not be read: the disk is not asked without pause.
+constexpr std::int64_t kReloadPauseNs = 1'000 * kNsPerMs;
 }  // namespace
 
 DeliveryId FirstDelivery(storage::Epoch epoch) {
@@ -32,10 +34,27 @@ QueueCore::QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const 
   Restore(recovered, now);
 }
 
+QueueCore::QueueCore(RecoveredQueue recovered, const QueueCore& before, const Now& now)
+    : QueueCore(std::move(recovered), before.next_delivery_, now) {
+  // What `before` prepared for a transaction may still be committed.
+  next_sequence_ = std::max(next_sequence_, before.next_sequence_);
+  sequence_limit_ = std::max(sequence_limit_, next_sequence_);
+}
+
 void QueueCore::Step(Event event, const Surroundings& around, Effects& effects) {
   around_ = &around;
   effects_ = &effects;
-  std::visit([this](auto& kind) { Handle(kind); }, event);
+  std::visit(
+      [this](auto& kind) {
+        if constexpr (requires { kind.request; }) {
+          if (deleting_) {
+            return Reply(kind.request,
+                         MakeError(Reason::kQueueNotFound, "the queue is being deleted"));
+          }
+        }
+        Handle(kind);
+      },
+      event);
 }
 
 void QueueCore::EndTurn(const Surroundings& around, Effects& effects) {
@@ -60,11 +79,19 @@ void QueueCore::RunDue() {
   held_.ReadyUntil(around_->now.steady_ns);
   ExpireWaiters();
   ExpireDedup();
+  if (around_->now.steady_ns >= next_reload_ns_) {
+    next_reload_ns_ = kNever;
+    for (const ChunkKey& key : std::exchange(failed_loads_, {})) {
+      const auto chunk = chunks_.find(key.first_sequence);
+      if (chunk != chunks_.end() && chunk->second->key == key) chunk->second->load_pending = false;
+    }
+  }
   if (around_->now.steady_ns >= next_rewrite_ns_) RewriteSparseChunks();
 }
 
 std::int64_t QueueCore::next_wake_ns() const {
   std::int64_t wake = std::min(in_flight_.earliest_deadline_ns(), next_rewrite_ns_);
+  wake = std::min(wake, next_reload_ns_);
   wake = std::min(wake, held_.earliest_due_ns());
   if (!waiter_deadlines_.empty()) wake = std::min(wake, waiter_deadlines_.begin()->first);
   return std::min(wake, next_dedup_ns_);
@@ -159,6 +186,7 @@ void QueueCore::SealCommit() {
 
 void QueueCore::SendCommit(Commit commit) {
   commit.id = next_commit_++;
+  if (deleting_ && !commit.deletes_queue) open_batch_ = {};  // no row behind the deletion
   commit.sent = !open_batch_.empty();
   if (commit.sent) {
     effects_->commits.push_back(
@@ -189,10 +217,17 @@ void QueueCore::EndCommit(Commit& commit) {
   for (const Sequence first : commit.chunks) {
     Chunk& chunk = *chunks_.at(first);
     chunk.committed = true;
+    chunk.on_disk = true;
     committing_ -= chunk.count;
     totals_.published += chunk.count;
     fresh_.insert(first);
     DropBodyIfFull(chunk);
+  }
+  for (const ChunkKey& key : commit.rewritten) {
+    const auto found = chunks_.find(key.first_sequence);
+    if (found == chunks_.end() || found->second->key != key) continue;
+    found->second->on_disk = true;
+    DropBodyIfFull(*found->second);
   }
   for (auto& [sequence, held] : commit.returned) {
     Chunk* chunk = FindChunk(sequence);  // it may have been written anew
@@ -216,8 +251,13 @@ void QueueCore::Handle(BodyLoaded& event) {
   const auto found = chunks_.find(event.chunk.first_sequence);
   if (found == chunks_.end() || found->second->key != event.chunk) return;
   Chunk& chunk = *found->second;
+  if (event.body == nullptr || event.body->count() != chunk.count) {
+    failed_loads_.push_back(event.chunk);
+    next_reload_ns_ = std::min(next_reload_ns_, around_->now.steady_ns + kReloadPauseNs);
+    return;
+  }
   chunk.load_pending = false;
-  if (event.body != nullptr && event.body->count() == chunk.count) SetBody(chunk, event.body);
+  SetBody(chunk, event.body);
 }
 
 std::uint64_t QueueCore::ReadyCount() const {

@@ -20,7 +20,6 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
-#include "absl/container/flat_hash_map.h"
 #include "server/queue/chunk.h"
 #include "server/queue/dedup_index.h"
 #include "server/queue/effects.h"
@@ -35,18 +34,20 @@ namespace mqd::queue {
 
 class QueueCore {
  public:
-  /// Deliveries are numbered from `first_delivery`: FirstDelivery(epoch), or where an earlier core
-  /// stopped.
+  /// Deliveries are numbered from `first_delivery`.
   QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const Now& now);
+  /// In the place of `before`: no delivery id or sequence that it gave is given again.
+  QueueCore(RecoveredQueue recovered, const QueueCore& before, const Now& now);
   QueueCore(const QueueCore&) = delete;
   QueueCore& operator=(const QueueCore&) = delete;
 
   void Step(Event event, const Surroundings& around, Effects& effects);
   void EndTurn(const Surroundings& around, Effects& effects);
+  /// The store has no row of the queue: every event is refused from now on.
+  void MarkDeleted() { deleting_ = true; }
   /// When the next turn must run even if nothing happens; kNever for not at all.
   std::int64_t next_wake_ns() const;
 
-  DeliveryId next_delivery() const { return next_delivery_; }
   const QueueSettings& settings() const { return settings_; }
   /// Bytes of message bodies that this queue holds.
   std::uint64_t resident_body_bytes() const { return resident_bytes_; }
@@ -81,6 +82,7 @@ class QueueCore {
   /// Null when the message may be stored; otherwise its result was recorded or it must wait.
   std::optional<ErrorInfo> RefusalFor(const IncomingMessage& message) const;
   bool HasRoom(const IncomingMessage& message) const;
+  Producer* ProducerOf(PublisherId publisher);
   bool AnswerFromRecord(Producer* producer, const Waiter& waiter, std::uint64_t publish_id);
   /// What its idempotency key says of a message: nothing, a result, or that it must wait.
   std::optional<std::variant<Duplicate, ErrorInfo>> CheckKey(const IncomingMessage& message,
@@ -202,9 +204,7 @@ class QueueCore {
   // Slots. ready = messages_ - committing_ - settling_ - returning_ - in flight - delayed - parked.
   std::uint64_t messages_ = 0;
   std::uint64_t bytes_ = 0;
-  std::uint64_t committing_ = 0;
-  std::uint64_t settling_ = 0;
-  std::uint64_t returning_ = 0;
+  std::uint64_t committing_ = 0, settling_ = 0, returning_ = 0;
 
   Sequence next_sequence_;
   Sequence sequence_limit_;
@@ -220,19 +220,19 @@ class QueueCore {
   ProducerTable producers_;
   absl::btree_set<Sequence> dirty_chunks_;
   absl::btree_set<Sequence> sparse_candidates_;  // partly settled chunks
-  std::int64_t next_rewrite_ns_ = kNever;
-  std::int64_t next_dedup_ns_ = kNever;
+  std::int64_t next_rewrite_ns_ = kNever, next_dedup_ns_ = kNever, next_reload_ns_ = kNever;
+  std::vector<ChunkKey> failed_loads_;  // asked for again at next_reload_ns_
   std::uint64_t resident_bytes_ = 0;
 
-  absl::flat_hash_map<PublisherId, Publisher> publishers_;
-  absl::flat_hash_map<ConsumerId, Consumer> consumers_;
+  absl::btree_map<PublisherId, Publisher> publishers_;
+  absl::btree_map<ConsumerId, Consumer> consumers_;
   absl::btree_set<std::pair<std::int64_t, ConsumerId>> idle_credit_;  // consumers that can take
   std::vector<ConsumerId> with_outbox_;
   std::size_t on_demand_count_ = 0;
   std::deque<Waiter> waiters_;  // first come first served
   absl::btree_set<std::pair<std::int64_t, std::uint64_t>> waiter_deadlines_;
   std::uint64_t next_waiter_ = 1;
-  absl::flat_hash_map<TransactionId, Prepared> prepared_;
+  absl::btree_map<TransactionId, Prepared> prepared_;
 
   // The commit that this turn fills.
   Commit open_;

@@ -98,10 +98,6 @@ void QueueCore::Handle(UpdateSettings& event) {
 }
 
 void QueueCore::Handle(DeleteQueue& event) {
-  if (deleting_) {
-    Reply(event.request, MakeError(Reason::kQueueNotFound, "it is being deleted"));
-    return;
-  }
   if (!event.force && messages_ > 0) {
     ErrorInfo error =
         MakeError(Reason::kQueueNotEmpty,

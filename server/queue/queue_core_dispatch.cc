@@ -224,7 +224,8 @@ void QueueCore::BalanceOnDemand() {
 }
 
 void QueueCore::TellEnd() {
-  if (!closed_ || messages_ != held_.parked() || !waiters_.empty()) return;
+  // A commit under way may be the one that closes the queue.
+  if (!closed_ || messages_ != held_.parked() || !waiters_.empty() || !sent_.empty()) return;
   for (auto& [id, consumer] : consumers_) {
     if (consumer.told_end) continue;
     consumer.told_end = true;

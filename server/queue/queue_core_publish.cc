@@ -22,24 +22,21 @@ constexpr std::size_t kChunkBytesTarget = 1u << 20;
 }  // namespace
 
 void QueueCore::Handle(PublishBatch& event) {
-  const auto publisher = publishers_.find(event.publisher);
-  if (publisher == publishers_.end()) return;
-  if (publisher->second.producer.has_value()) {
-    if (Producer* producer = producers_.Find(*publisher->second.producer)) {
-      producer->Trim(event.answered_through);
-    }
-  }
+  if (!publishers_.contains(event.publisher)) return;
+  if (Producer* producer = ProducerOf(event.publisher)) producer->Trim(event.answered_through);
   Waiter waiter{.batch = std::move(event)};
   if (waiters_.empty() && Admit(waiter) == Admitted::kAll) return;
   Enqueue(std::move(waiter));
 }
 
+Producer* QueueCore::ProducerOf(PublisherId publisher) {
+  const auto found = publishers_.find(publisher);
+  if (found == publishers_.end() || !found->second.producer.has_value()) return nullptr;
+  return producers_.Find(*found->second.producer);
+}
+
 Admitted QueueCore::Admit(Waiter& waiter) {
-  Producer* producer = nullptr;
-  const auto publisher = publishers_.find(waiter.batch.publisher);
-  if (publisher != publishers_.end() && publisher->second.producer.has_value()) {
-    producer = producers_.Find(*publisher->second.producer);
-  }
+  Producer* producer = ProducerOf(waiter.batch.publisher);
   for (; waiter.next < waiter.batch.messages.size(); ++waiter.next) {
     const IncomingMessage& message = waiter.batch.messages[waiter.next];
     const std::uint64_t publish_id = waiter.batch.first_publish_id + waiter.next;
@@ -307,12 +304,17 @@ void QueueCore::RefuseRest(Waiter& waiter, const ErrorInfo& error) {
   const std::size_t count = waiter.batch.messages.size();
   totals_.rejected += count - waiter.next;
   if (waiter.transaction != 0) {
-    AnswerTransaction(waiter.transaction, {count, error}, {}, false);
+    AnswerTransaction(waiter.transaction,
+                      std::vector<std::variant<Sequence, Duplicate, ErrorInfo>>(count, error), {},
+                      false);
     return;
   }
+  Producer* producer = ProducerOf(waiter.batch.publisher);
   for (; waiter.next < count; ++waiter.next) {
-    Except(waiter.batch.publisher, waiter.batch.first_publish_id + waiter.next,
-           waiter.batch.messages[waiter.next].charge_bytes, error);
+    const std::uint64_t publish_id = waiter.batch.first_publish_id + waiter.next;
+    if (AnswerFromRecord(producer, waiter, publish_id)) continue;  // a resend: it is stored
+    Except(waiter.batch.publisher, publish_id, waiter.batch.messages[waiter.next].charge_bytes,
+           error);
   }
 }
 

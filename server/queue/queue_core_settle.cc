@@ -14,10 +14,6 @@ namespace mqd::queue {
 using storage::HeldState;
 
 void QueueCore::Handle(struct Settle& event) {
-  if (deleting_) {
-    Reply(event.request, MakeError(Reason::kQueueNotFound, "the queue is being deleted"));
-    return;
-  }
   open_.replies.push_back(RequestDone{event.request, ApplyEntries(event.entries)});
 }
 

@@ -75,6 +75,7 @@ struct Commit {
   std::uint64_t id = 0;
   bool sent = false;  // false: nothing to write
   std::vector<Sequence> chunks;
+  std::vector<ChunkKey> rewritten;
   std::vector<std::pair<PublisherId, Confirms>> confirms;
   std::vector<std::pair<Sequence, Held>> returned;  // ready or delayed again
   std::uint64_t freed_messages = 0;

@@ -29,6 +29,12 @@ Admitted QueueCore::AdmitTransaction(Waiter& waiter) {
   std::set<KeyHash> own_keys;
   std::uint64_t bytes = 0;
   bool refused = false;
+  std::uint64_t unforgettable = 0;  // keys that cannot make room for these
+  if (settings_.dedup_full_policy == DedupFullPolicy::kReject) {
+    unforgettable = dedup_.size();
+  } else {
+    for (const auto& [id, other] : prepared_) unforgettable += other.keys.size();
+  }
   for (std::size_t i = 0; i < messages.size(); ++i) {
     std::optional<ErrorInfo> refusal = RefusalFor(messages[i]);
     const bool keyed = !messages[i].idempotency_key.empty() && !waiter.bypass_dedup;
@@ -43,8 +49,7 @@ Admitted QueueCore::AdmitTransaction(Waiter& waiter) {
       }
       if (!own_keys.insert(messages[i].key_hash).second) {
         refusal = MakeError(Reason::kBadField, "one atomic request names an idempotency_key twice");
-      } else if (settings_.dedup_full_policy == DedupFullPolicy::kReject &&
-                 dedup_.size() + own_keys.size() > settings_.dedup_max_entries) {
+      } else if (unforgettable + own_keys.size() > settings_.dedup_max_entries) {
         refusal = DedupFullError();
       }
     }
@@ -94,10 +99,10 @@ void QueueCore::StorePrepared(const Waiter& waiter, const std::vector<std::size_
     chunk->charges.push_back(message.charge_bytes);
     prepared.bytes += message.charge_bytes;
     if (!message.idempotency_key.empty() && !waiter.bypass_dedup) {
-      if (MakeDedupRoom()) {
-        RememberKey(message, sequence, waiter.transaction, part);
-        prepared.keys.push_back(message.key_hash);
-      }
+      const bool room = MakeDedupRoom();
+      MQD_ASSERT(room);
+      RememberKey(message, sequence, waiter.transaction, part);
+      prepared.keys.push_back(message.key_hash);
     }
     results[i] = sequence;
   }
@@ -121,7 +126,7 @@ void QueueCore::AnswerTransaction(TransactionId transaction, Results results, st
 void QueueCore::Handle(EndTransaction& event) {
   const auto found = prepared_.find(event.transaction);
   if (found == prepared_.end()) {
-    effects_->rebuild = event.committed;  // prepared before this core was built
+    if (event.committed) effects_->rebuild = true;  // prepared before this core was built
     return;
   }
   Prepared prepared = std::move(found->second);
@@ -146,6 +151,7 @@ void QueueCore::Handle(EndTransaction& event) {
   totals_.published += count;
   const Sequence first = prepared.chunk->key.first_sequence;
   prepared.chunk->committed = true;
+  prepared.chunk->on_disk = true;
   Chunk& chunk = *chunks_.emplace(first, std::move(prepared.chunk)).first->second;
   fresh_.insert(first);
   DropBodyIfFull(chunk);

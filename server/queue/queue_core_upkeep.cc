@@ -101,6 +101,7 @@ void QueueCore::Rewrite(Chunk& chunk) {
   smaller->body_bytes = body.element_bytes();
   SetBody(*smaller, std::move(body).Finish());
   if (durable()) open_batch_.RewriteChunk(id_, chunk.key, smaller->ToRecord(), smaller->body);
+  open_.rewritten.push_back(smaller->key);
   in_flight_.Repoint(&chunk, smaller.get(), moved);
   for (auto row = held_.rows().lower_bound(chunk.key.first_sequence);
        row != held_.rows().end() && row->second.chunk == &chunk; ++row) {
@@ -138,7 +139,7 @@ void QueueCore::SetBody(Chunk& chunk, std::shared_ptr<const storage::Body> body)
 }
 
 void QueueCore::DropBodyIfFull(Chunk& chunk) {
-  if (!durable() || !around_->cache_full) return;
+  if (!durable() || !around_->cache_full || !chunk.on_disk) return;
   if (chunk.cursor < chunk.count) {
     // The first chunks in line are wanted at once; the newest can be read back when their turn
     // comes.

@@ -1,0 +1,263 @@
+#include "client/mqctl/bench_run.h"
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "mqd/admin.h"
+#include "mqd/client.h"
+
+namespace mqd::mqctl {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+std::int64_t NowNs() { return Clock::now().time_since_epoch().count(); }
+
+/// When records count: between the end of the warm-up and the end of the run.
+struct Window {
+  std::atomic<std::int64_t> begin_ns{INT64_MAX};
+  std::atomic<std::int64_t> end_ns{INT64_MAX};
+  bool Has(std::int64_t at) const {
+    return at >= begin_ns.load(std::memory_order_relaxed) &&
+           at < end_ns.load(std::memory_order_relaxed);
+  }
+};
+
+/// Counts of one producer or consumer; each is written by one thread and read after it has ended.
+struct Counts {
+  std::atomic<std::uint64_t> done{0};
+  std::uint64_t in_window = 0;
+  std::uint64_t duplicates = 0;
+  std::uint64_t errors = 0;
+  Histogram latency;
+};
+
+class Producer {
+ public:
+  Producer(const BenchOptions& options, const Window& window, std::uint32_t number)
+      : options_(options), window_(window), number_(number) {}
+
+  absl::Status Open(const std::string& queue) {
+    auto client = Client::Connect({.address = options_.address});
+    if (!client.ok()) return client.status();
+    client_ = *std::move(client);
+    auto publisher = client_->NewPublisher({.queue = queue,
+                                            .unconfirmed_messages_max = options_.window,
+                                            .full_timeout = std::chrono::minutes(1)});
+    if (!publisher.ok()) return publisher.status();
+    publisher_ = *std::move(publisher);
+    return absl::OkStatus();
+  }
+
+  void Run(const std::atomic<bool>& stop) {
+    std::string payload(std::max<std::uint64_t>(options_.size, 16), 'x');
+    const double rate = options_.rate / options_.producers;
+    Clock::time_point due = Clock::now();
+    for (std::uint64_t i = 0; !stop.load(std::memory_order_relaxed); ++i) {
+      if (rate > 0) {
+        due += std::chrono::nanoseconds(static_cast<std::int64_t>(1e9 / rate));
+        std::this_thread::sleep_until(due);
+      }
+      // With a rate the clock runs from when the message was due: waiting in here counts.
+      Send(payload, i, rate > 0 ? due.time_since_epoch().count() : NowNs());
+    }
+    if (!publisher_->Flush(std::chrono::minutes(1)).ok()) ++counts.errors;
+    static_cast<void>(publisher_->Close(milliseconds(0)));
+  }
+
+  Counts counts;
+
+ private:
+  void Send(std::string& payload, std::uint64_t i, std::int64_t now) {
+    std::memcpy(payload.data(), &now, sizeof now);
+    MessageView message{.payload = payload};
+    std::string key;
+    if (options_.idempotent) {
+      const std::uint64_t name = options_.keys == 0 ? i : i % options_.keys;
+      key = std::to_string(number_) + "-" + std::to_string(name);
+      message.idempotency_key = key;
+    }
+    const absl::Status accepted = publisher_->Publish(
+        message, [this, now](const PublishResult& result) { OnConfirm(result, now); });
+    if (!accepted.ok()) ++refused_;
+  }
+
+  void OnConfirm(const PublishResult& result, std::int64_t published_ns) {
+    if (!result.ok()) {
+      ++counts.errors;
+      return;
+    }
+    if (result->kind == PublishOutcome::Kind::kDuplicate) {
+      ++counts.duplicates;
+    } else {
+      counts.done.fetch_add(1, std::memory_order_relaxed);
+    }
+    const std::int64_t now = NowNs();
+    if (!window_.Has(now)) return;
+    ++counts.in_window;
+    counts.latency.Record(now - published_ns);
+  }
+
+  const BenchOptions& options_;
+  const Window& window_;
+  const std::uint32_t number_;
+  std::uint64_t refused_ = 0;
+  std::unique_ptr<Client> client_;
+  std::unique_ptr<Publisher> publisher_;
+};
+
+class Taker {
+ public:
+  Taker(const BenchOptions& options, const Window& window) : options_(options), window_(window) {}
+
+  absl::Status Open(const std::string& queue) {
+    auto client = Client::Connect({.address = options_.address});
+    if (!client.ok()) return client.status();
+    client_ = *std::move(client);
+    auto consumer = client_->NewConsumer(
+        {.queues = {{.queue = queue}}, .handler = [this](Delivery& delivery) { Take(delivery); }});
+    if (!consumer.ok()) return consumer.status();
+    consumer_ = *std::move(consumer);
+    return absl::OkStatus();
+  }
+
+  void Stop() { consumer_->Stop(); }
+
+  Counts counts;
+
+ private:
+  void Take(const Delivery& delivery) {
+    std::int64_t published_ns = 0;
+    std::memcpy(&published_ns, delivery.payload().data(), sizeof published_ns);
+    const std::int64_t now = NowNs();
+    counts.done.fetch_add(1, std::memory_order_relaxed);
+    if (!window_.Has(now)) return;
+    ++counts.in_window;
+    counts.latency.Record(now - published_ns);
+  }
+
+  const BenchOptions& options_;
+  const Window& window_;
+  std::unique_ptr<Client> client_;
+  std::unique_ptr<Consumer> consumer_;
+};
+
+class Bench {
+ public:
+  explicit Bench(const BenchOptions& options) : options_(options) {}
+
+  absl::StatusOr<BenchResult> Run() {
+    auto client = Client::Connect({.address = options_.address});
+    if (!client.ok()) return client.status();
+    const auto admin = (*client)->NewAdmin();
+    absl::Status status = MakeQueues(*admin);
+    if (status.ok()) status = OpenAll();
+    BenchResult result;
+    if (status.ok()) result = Measure();
+    for (const std::string& queue : queues_) static_cast<void>(admin->DeleteQueue(queue, true));
+    if (!status.ok()) return status;
+    return result;
+  }
+
+ private:
+  absl::Status MakeQueues(Admin& admin) {
+    QueueSettings settings;
+    settings.durability = options_.durability;
+    settings.overflow_policy = OverflowPolicy::kBlock;
+    const std::string run = std::to_string(NowNs());
+    for (std::uint32_t i = 0; i < options_.queues; ++i) {
+      const std::string name = "bench-" + run + "-" + std::to_string(i);
+      const auto created = admin.CreateQueue(name, settings);
+      if (!created.ok()) return created.status();
+      queues_.push_back(name);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenAll() {
+    for (std::uint32_t i = 0; i < options_.consumers; ++i) {
+      takers_.push_back(std::make_unique<Taker>(options_, window_));
+      const absl::Status opened = takers_.back()->Open(queues_[i % queues_.size()]);
+      if (!opened.ok()) return opened;
+    }
+    for (std::uint32_t i = 0; i < options_.producers; ++i) {
+      producers_.push_back(std::make_unique<Producer>(options_, window_, i));
+      const absl::Status opened = producers_.back()->Open(queues_[i % queues_.size()]);
+      if (!opened.ok()) return opened;
+    }
+    return absl::OkStatus();
+  }
+
+  BenchResult Measure() {
+    std::atomic<bool> stop{false};
+    std::vector<std::thread> threads;
+    for (const auto& producer : producers_) {
+      threads.emplace_back([&producer, &stop] { producer->Run(stop); });
+    }
+    std::this_thread::sleep_for(options_.warm_up);
+    const std::int64_t begin = NowNs();
+    window_.begin_ns.store(begin);
+    std::this_thread::sleep_for(options_.duration);
+    const std::int64_t end = NowNs();
+    window_.end_ns.store(end);
+    stop.store(true);
+    for (std::thread& thread : threads) thread.join();
+    BenchResult result;
+    result.seconds = static_cast<double>(end - begin) / 1e9;
+    WaitForRest();
+    for (const auto& taker : takers_) taker->Stop();
+    Sum(result);
+    return result;
+  }
+
+  /// Consumers have a minute for what was confirmed and has not come yet.
+  void WaitForRest() const {
+    if (takers_.empty()) return;
+    const auto deadline = Clock::now() + std::chrono::minutes(1);
+    while (Total(takers_) < Total(producers_) && Clock::now() < deadline) {
+      std::this_thread::sleep_for(milliseconds(10));
+    }
+  }
+
+  template <class Parts>
+  static std::uint64_t Total(const Parts& parts) {
+    std::uint64_t total = 0;
+    for (const auto& part : parts) total += part->counts.done.load();
+    return total;
+  }
+
+  void Sum(BenchResult& result) const {
+    for (const auto& producer : producers_) {
+      const Counts& counts = producer->counts;
+      result.published_in_window += counts.in_window;
+      result.duplicates += counts.duplicates;
+      result.errors += counts.errors;
+      result.confirm.Add(counts.latency);
+    }
+    for (const auto& taker : takers_) {
+      result.consumed_in_window += taker->counts.in_window;
+      result.end_to_end.Add(taker->counts.latency);
+    }
+    result.published = Total(producers_);
+    result.consumed = Total(takers_);
+    if (!takers_.empty() && result.consumed < result.published) {
+      result.missing = result.published - result.consumed;
+    }
+  }
+
+  const BenchOptions& options_;
+  Window window_;
+  std::vector<std::string> queues_;
+  std::vector<std::unique_ptr<Producer>> producers_;
+  std::vector<std::unique_ptr<Taker>> takers_;
+};
+
+}  // namespace
+
+absl::StatusOr<BenchResult> RunBench(const BenchOptions& options) { return Bench(options).Run(); }
+
+}  // namespace mqd::mqctl

@@ -1,0 +1,44 @@
+#pragma once
+
+// commands.h: what main() and the commands share. A command adds its options to the command line
+// and, when it was named, runs.
+//
+// Threads: main.
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "mqd/admin.h"
+#include "mqd/client.h"
+
+namespace mqd::mqctl {
+
+struct Globals {
+  std::string address = "127.0.0.1:6480";
+  std::string output = "table";
+  std::string timeout = "10s";
+  bool quiet = false;
+  bool yes = false;
+  absl::Status result;  // of the command that ran
+
+  bool json() const { return output == "json"; }
+  /// Waits up to `timeout` for the broker.
+  absl::StatusOr<std::unique_ptr<Client>> Connect() const;
+};
+
+/// Calls `run` when `command` was named, and keeps what it answers in globals.result.
+template <class Run>
+void OnCommand(CLI::App* command, Globals& globals, Run run) {
+  command->final_callback([&globals, run] { globals.result = run(); });
+}
+
+void AddQueueCommands(CLI::App& cli, Globals& globals);  // queue, peek, node
+void AddPublishCommand(CLI::App& cli, Globals& globals);
+void AddConsumeCommand(CLI::App& cli, Globals& globals);
+void AddBenchCommand(CLI::App& cli, Globals& globals);
+
+}  // namespace mqd::mqctl

@@ -1,0 +1,25 @@
+#pragma once
+
+// units.h: sizes and durations as people write them: "4MiB", "30s". A number without its unit is an
+// error, but for 0.
+//
+// Threads: pure functions.
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace mqd::mqctl {
+
+/// "512B", "64KiB", "4MiB", "1GiB"; kInvalidArgument says what is wrong.
+absl::StatusOr<std::uint64_t> ParseSize(const std::string& text);
+/// "250ms", "30s", "5m", "2h", "7d".
+absl::StatusOr<std::chrono::milliseconds> ParseDuration(const std::string& text);
+
+/// In the largest unit that leaves nothing over: "90s", "1GiB".
+std::string FormatSize(std::uint64_t bytes);
+std::string FormatDuration(std::chrono::milliseconds duration);
+
+}  // namespace mqd::mqctl
