@@ -109,6 +109,7 @@ std::uint64_t ByteReader::Varint() {
     const std::uint8_t byte = Byte();
     if (!ok_) return 0;
     if (shift == 63 && byte > 1) break;  // would not fit into 64 bits
+    if (shift > 0 && byte == 0) break;   // longer than needed: not written by us
     value |= static_cast<std::uint64_t>(byte & 0x7F) << shift;
     if (byte < 0x80) return value;
   }

@@ -55,10 +55,7 @@ absl::StatusOr<CommitWatermark> CommitWatermark::Open(const std::string& path) {
     newest = slot;
   }
   if (!best) {
-    return absl::DataLossError(absl::StrCat(
-        path,
-        " is damaged, so it cannot be told whether confirmed messages are missing; restore "
-        "the data directory from a backup, or start with accept_data_loss to go on"));
+    return absl::DataLossError(absl::StrCat(path, " is damaged: neither slot can be read"));
   }
   return CommitWatermark(*std::move(file), *best, 1 - newest);
 }

@@ -74,6 +74,7 @@ absl::StatusOr<std::unique_ptr<RocksDatabase>> RocksDatabase::Open(const Options
   rocksdb::DBOptions db_options =
       DatabaseOptions(options.budget, database->env_.get(), options.create);
   db_options.listeners.push_back(database->fault_);
+  db_options.wal_filter = &database->log_order_;
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened = rocksdb::DB::Open(
       db_options, options.path, FamilyDescriptors(options.budget), &database->families_, &db);
@@ -113,7 +114,7 @@ absl::Status RocksDatabase::ScanNodeRows(
     const std::string_view key = View(rows->key());
     if (key.size() < 2 || key.substr(2) != name) continue;
     absl::Status status = visit(ShardOfKey(key), View(rows->value()));
-    if (!status.ok()) return DamagedRow("node", std::string(key), std::string(status.message()));
+    if (!status.ok()) return status;
   }
   return FromRocks(rows->status(), "read the node's rows");
 }

@@ -15,6 +15,7 @@
 #include "rocksdb/db.h"
 #include "rocksdb/file_system.h"
 #include "storage/batch.h"
+#include "storage/rocks_log_order.h"
 #include "storage/rocks_options.h"
 #include "storage/store.h"
 #include "storage/types.h"
@@ -64,6 +65,7 @@ class RocksDatabase {
 
   const std::string path_;
   const std::unique_ptr<rocksdb::Env> env_;
+  RocksLogOrder log_order_;  // RocksDB keeps a pointer to it
   const std::shared_ptr<BackgroundFault> fault_;
   std::unique_ptr<rocksdb::DB> db_;
   std::vector<rocksdb::ColumnFamilyHandle*> families_;  // destroyed before db_, by our destructor

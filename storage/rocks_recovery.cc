@@ -4,6 +4,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "storage/rocks_status.h"
 
@@ -25,6 +26,18 @@ absl::Status WriteIdentity(const DataDir& directory, const RocksDatabase& databa
   return WriteSynced(database, std::move(batch));
 }
 
+/// A row of the node that cannot be had: which one, where, and what to do.
+absl::Status NodeRowFailure(const DataDir& directory, const std::string& key,
+                            const absl::Status& why) {
+  return absl::Status(
+      why.code(),
+      absl::StrCat("table node, row ", absl::BytesToHexString(key), " of ",
+                   directory.database_path(), ": ", why.message(),
+                   absl::IsDataLoss(why)
+                       ? "; keep a copy of the data directory, then restore it from a backup"
+                       : ""));
+}
+
 absl::Status CheckIdentity(const DataDir& directory, const RocksDatabase& database) {
   absl::StatusOr<std::string> value = database.GetNodeRow(IdentityRowKey());
   if (absl::IsNotFound(value.status()) && directory.initialising()) {
@@ -35,9 +48,9 @@ absl::Status CheckIdentity(const DataDir& directory, const RocksDatabase& databa
                                             " has no identity row: it is empty or not whole; "
                                             "restore the data directory from a backup"));
   }
-  if (!value.ok()) return value.status();
+  if (!value.ok()) return NodeRowFailure(directory, IdentityRowKey(), value.status());
   absl::StatusOr<IdentityRow> row = DecodeIdentityRow(*value);
-  if (!row.ok()) return row.status();
+  if (!row.ok()) return NodeRowFailure(directory, IdentityRowKey(), row.status());
   if (row->format > kFormatVersion) {
     return absl::FailedPreconditionError(
         absl::StrCat("the database in ", directory.path(), " has format ", row->format,
@@ -51,36 +64,41 @@ absl::Status CheckIdentity(const DataDir& directory, const RocksDatabase& databa
                    ": two data directories have been mixed; put back what belongs together"));
 }
 
-absl::StatusOr<HeadRow> ReadHead(const RocksDatabase& database) {
+absl::StatusOr<HeadRow> ReadHead(const DataDir& directory, const RocksDatabase& database) {
   absl::StatusOr<std::string> value = database.GetNodeRow(HeadRowKey());
   if (absl::IsNotFound(value.status())) return HeadRow();
-  if (!value.ok()) return value.status();
-  return DecodeHeadRow(*value);
+  if (!value.ok()) return NodeRowFailure(directory, HeadRowKey(), value.status());
+  absl::StatusOr<HeadRow> head = DecodeHeadRow(*value);
+  if (!head.ok()) return NodeRowFailure(directory, HeadRowKey(), head.status());
+  return head;
 }
 
-absl::StatusOr<AppliedIndexes> ReadApplied(const RocksDatabase& database) {
+absl::StatusOr<AppliedIndexes> ReadApplied(const DataDir& directory,
+                                           const RocksDatabase& database) {
   AppliedIndexes applied;
   absl::Status status =
       database.ScanNodeRows("applied", [&](ShardId shard, std::string_view value) {
         absl::StatusOr<AppliedRow> row = DecodeAppliedRow(value);
-        if (row.ok()) applied[shard] = row->index;
-        return row.status();
+        if (!row.ok()) return NodeRowFailure(directory, AppliedRowKey(shard), row.status());
+        applied[shard] = row->index;
+        return absl::OkStatus();
       });
   if (!status.ok()) return status;
   return applied;
 }
 
 absl::StatusOr<CommitWatermark> OpenWatermark(const DataDir& directory, bool accept_data_loss) {
-  absl::StatusOr<CommitWatermark> watermark = CommitWatermark::Open(directory.watermark_path());
-  if (watermark.ok()) return watermark;
-  const bool replace = absl::IsNotFound(watermark.status())
-                           ? directory.initialising() || accept_data_loss
-                           : absl::IsDataLoss(watermark.status()) && accept_data_loss;
-  if (replace) return CommitWatermark::Create(directory.watermark_path());
-  return absl::Status(watermark.status().code() == absl::StatusCode::kNotFound
-                          ? absl::StatusCode::kDataLoss
-                          : watermark.status().code(),
-                      watermark.status().message());
+  const std::string path = directory.watermark_path();
+  // Nothing was confirmed yet, whatever a first open that was cut short has left of its files.
+  if (directory.initialising()) return CommitWatermark::Create(path);
+  absl::StatusOr<CommitWatermark> watermark = CommitWatermark::Open(path);
+  const absl::Status& status = watermark.status();
+  if (!absl::IsNotFound(status) && !absl::IsDataLoss(status)) return watermark;
+  if (accept_data_loss) return CommitWatermark::Create(path);
+  return absl::DataLossError(absl::StrCat(
+      status.message(),
+      ": it cannot be told whether confirmed messages are missing; restore the data directory from "
+      "a backup, or start once with accept_data_loss to go on"));
 }
 
 absl::Status ConfirmedGroupsMissing(const DataDir& directory, std::uint64_t found,
@@ -122,7 +140,7 @@ absl::Status DropKeptLogs(const DataDir& directory) {
 absl::StatusOr<Recovered> Recover(const DataDir& directory, const RocksDatabase& database,
                                   bool accept_data_loss) {
   if (absl::Status status = CheckIdentity(directory, database); !status.ok()) return status;
-  absl::StatusOr<HeadRow> head = ReadHead(database);
+  absl::StatusOr<HeadRow> head = ReadHead(directory, database);
   if (!head.ok()) return head.status();
   absl::StatusOr<CommitWatermark> watermark = OpenWatermark(directory, accept_data_loss);
   if (!watermark.ok()) return watermark.status();
@@ -132,7 +150,7 @@ absl::StatusOr<Recovered> Recover(const DataDir& directory, const RocksDatabase&
     }
     head->group = watermark->group();  // so that numbers of lost groups are not used again
   }
-  absl::StatusOr<AppliedIndexes> applied = ReadApplied(database);
+  absl::StatusOr<AppliedIndexes> applied = ReadApplied(directory, database);
   if (!applied.ok()) return applied.status();
 
   ++head->epoch;

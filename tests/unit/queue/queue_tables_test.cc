@@ -2,18 +2,24 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <random>
+
 #include "server/queue/dedup_index.h"
+#include "server/queue/held_table.h"
 #include "server/queue/in_flight.h"
 #include "server/queue/interval_set.h"
 #include "server/queue/producer_table.h"
-#include "server/queue/settings.h"
 
 namespace mqd::queue {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using ::testing::Pair;
 using ::testing::SizeIs;
+
+// ---- IntervalSet
 
 TEST(IntervalSetTest, TouchingRangesBecomeOne) {
   IntervalSet set;
@@ -21,33 +27,119 @@ TEST(IntervalSetTest, TouchingRangesBecomeOne) {
   set.Add(1, 3);
   set.Add(3, 5);
   EXPECT_THAT(set.ranges(), ElementsAre(Pair(1, 7)));
-  EXPECT_EQ(set.SkipFrom(2), 7u);
-  EXPECT_EQ(set.NextFrom(0, 100), 1u);
-  EXPECT_FALSE(set.Contains(7));
 }
 
-TEST(InFlightTest, TakingTheMiddleLeavesBothEnds) {
+TEST(IntervalSetTest, AgreesWithALineOfFlags) {
+  constexpr std::uint32_t kSize = 64;
+  for (unsigned seed = 1; seed <= 200; ++seed) {
+    std::mt19937 random(seed);
+    IntervalSet set;
+    std::vector<bool> flags(kSize, false);
+    for (int step = 0; step < 20; ++step) {
+      const std::uint32_t first = random() % kSize;
+      const std::uint32_t last = first + 1 + random() % std::min(8u, kSize - first);
+      set.Add(first, last);
+      std::fill(flags.begin() + first, flags.begin() + last, true);
+      for (std::uint32_t i = 0; i < kSize; ++i) {
+        ASSERT_EQ(set.Contains(i), flags[i]) << "seed " << seed;
+        const auto out = std::find(flags.begin() + i, flags.end(), false) - flags.begin();
+        ASSERT_EQ(set.SkipFrom(i), out) << "seed " << seed;
+        const auto in = std::find(flags.begin() + i, flags.end(), true) - flags.begin();
+        ASSERT_EQ(set.NextFrom(i, kSize), in) << "seed " << seed;
+      }
+      for (std::size_t i = 1; i < set.ranges().size(); ++i) {
+        ASSERT_LT(set.ranges()[i - 1].second, set.ranges()[i].first) << "seed " << seed;
+      }
+    }
+  }
+}
+
+// ---- InFlightTable
+
+class InFlightTest : public ::testing::Test {
+ protected:
+  InFlightTest() {
+    table.Add({.first = 10,
+               .count = 10,
+               .chunk = &chunk,
+               .first_index = 100,
+               .consumer = 1,
+               .deadline_ns = 50});
+  }
   Chunk chunk;
   InFlightTable table;
-  table.Add({.first = 10, .count = 10, .chunk = &chunk, .first_index = 100, .consumer = 1});
   std::vector<DeliveryRange> missing;
+};
+
+TEST_F(InFlightTest, TakingTheMiddleLeavesBothEnds) {
   const auto taken = table.Take({13, 15}, missing);
   ASSERT_THAT(taken, SizeIs(1));
   EXPECT_EQ(taken[0].first_index, 103u);
-  EXPECT_THAT(missing, SizeIs(0));
+  EXPECT_THAT(missing, IsEmpty());
   EXPECT_EQ(table.messages(), 7u);
   EXPECT_FALSE(table.HoldsAll({12, 16}));
   EXPECT_TRUE(table.HoldsAll({16, 19}));
+  EXPECT_EQ(table.Find(&chunk, 106)->first, 16u);
+  EXPECT_EQ(table.Find(&chunk, 104), nullptr);
 }
 
-TEST(InFlightTest, HugeRangeNamesOnlyItsGaps) {
-  Chunk chunk;
-  InFlightTable table;
-  table.Add({.first = 10, .count = 2, .chunk = &chunk});
-  std::vector<DeliveryRange> missing;
-  EXPECT_THAT(table.Take({0, UINT64_MAX}, missing), SizeIs(1));
-  EXPECT_THAT(missing, ElementsAre(DeliveryRange{0, 9}, DeliveryRange{12, UINT64_MAX}));
+TEST_F(InFlightTest, HoldsAllSpansNeighbouringRunsAndNoGap) {
+  table.Add({.first = 20, .count = 5, .chunk = &chunk, .deadline_ns = 60});
+  EXPECT_TRUE(table.HoldsAll({10, 24}));
+  EXPECT_FALSE(table.HoldsAll({10, 25}));
+  EXPECT_FALSE(table.HoldsAll({9, 12}));
 }
+
+TEST_F(InFlightTest, HugeRangeNamesOnlyItsGaps) {
+  EXPECT_THAT(table.Take({0, UINT64_MAX}, missing), SizeIs(1));
+  EXPECT_THAT(missing, ElementsAre(DeliveryRange{0, 9}, DeliveryRange{20, UINT64_MAX}));
+}
+
+TEST_F(InFlightTest, EachPartOfASplitRunExpires) {
+  table.Take({13, 13}, missing);
+  EXPECT_EQ(table.earliest_deadline_ns(), 50);
+  EXPECT_THAT(table.TakeExpired(49), IsEmpty());
+  EXPECT_THAT(table.TakeExpired(50), SizeIs(2));
+  EXPECT_EQ(table.messages(), 0u);
+  EXPECT_EQ(table.earliest_deadline_ns(), kNever);
+}
+
+TEST_F(InFlightTest, OrphansBelongToNobody) {
+  table.Orphan(1);
+  EXPECT_THAT(table.TakeConsumer(1), IsEmpty());
+  EXPECT_EQ(table.messages(), 10u);
+}
+
+TEST_F(InFlightTest, RepointedRunsFollowTheirMessages) {
+  Chunk smaller;
+  std::vector<std::uint32_t> moved(200, UINT32_MAX);
+  for (std::uint32_t i = 100; i < 110; ++i) moved[i] = i - 100;
+  table.Repoint(&chunk, &smaller, moved);
+  EXPECT_EQ(table.Find(&chunk, 105), nullptr);
+  EXPECT_EQ(table.Find(&smaller, 5)->first, 10u);
+}
+
+// ---- HeldTable
+
+TEST(HeldTableTest, DelayedMessagesBecomeReadyInTime) {
+  HeldTable table;
+  table.Add(7, {.state = storage::HeldState::kDelayed, .due_ns = 50});
+  table.Add(5, {.state = storage::HeldState::kDelayed, .due_ns = 60});
+  table.Add(6, {.state = storage::HeldState::kParked});
+  EXPECT_EQ(table.earliest_due_ns(), 50);
+  table.ReadyUntil(50);
+  EXPECT_EQ(table.FirstReady(), 7u);
+  table.ReadyUntil(60);
+  EXPECT_EQ(table.FirstReady(), 5u);
+  EXPECT_EQ(table.parked(), 1u);
+  EXPECT_EQ(table.delayed(), 0u);
+  table.Take(5);
+  table.Take(7);
+  EXPECT_FALSE(table.HasReady());
+  EXPECT_EQ(table.Find(6)->state, storage::HeldState::kParked);
+}
+
+// ---- DedupIndex
 
 TEST(DedupIndexTest, OldestGoesFirstAndErasedKeysAreSkipped) {
   DedupIndex index;
@@ -56,33 +148,74 @@ TEST(DedupIndexTest, OldestGoesFirstAndErasedKeysAreSkipped) {
   index.Erase({0, 1});
   EXPECT_EQ(index.PopOldest(15), std::nullopt);
   EXPECT_EQ(index.PopOldest(20), (KeyHash{0, 2}));
+  EXPECT_EQ(index.size(), 0u);
 }
+
+TEST(DedupIndexTest, KeySeenAnewIsNotForgottenWithItsFirstLife) {
+  DedupIndex index;
+  index.Insert({0, 1}, {.sequence = 1, .first_seen_ms = 10});
+  EXPECT_EQ(index.Find({0, 1}, 11), nullptr) << "outside its window";
+  index.Insert({0, 1}, {.sequence = 9, .first_seen_ms = 50});
+  EXPECT_EQ(index.PopOldest(49), std::nullopt);
+  EXPECT_EQ(index.Find({0, 1}, 50)->sequence, 9u);
+}
+
+TEST(DedupIndexTest, PendingKeysAreNeitherEvictedNorCleared) {
+  DedupIndex index;
+  index.Insert({0, 1}, {.sequence = 1, .first_seen_ms = 10, .pending = 3});
+  index.Insert({0, 2}, {.sequence = 2, .first_seen_ms = 20});
+  index.Insert({0, 3}, {.sequence = 3, .first_seen_ms = 30});
+  EXPECT_EQ(index.PopOldest(100), (KeyHash{0, 2})) << "the next one makes room";
+  EXPECT_THAT(index.Clear(), ElementsAre(KeyHash{0, 3}));
+  index.Settle({0, 1}, 4);
+  EXPECT_EQ(index.PopOldest(100), std::nullopt) << "another transaction ended";
+  index.Settle({0, 1}, 3);
+  EXPECT_EQ(index.PopOldest(100), (KeyHash{0, 1}));
+}
+
+// ---- Producer
 
 TEST(ProducerTest, AnsweredIdsAreForgottenAndOthersFound) {
   Producer producer;
   for (std::uint64_t id = 1; id <= 10; ++id) producer.Add(id, 100 + id);
+  EXPECT_THAT(producer.record.ranges, SizeIs(1));
   producer.Trim(4);
   EXPECT_EQ(producer.Find(4), std::nullopt);
   EXPECT_EQ(producer.Find(5), 105u);
   EXPECT_EQ(producer.Find(11), std::nullopt);
-  EXPECT_THAT(producer.record.ranges, SizeIs(1));
+  producer.Trim(10);
+  EXPECT_THAT(producer.record.ranges, IsEmpty());
+  EXPECT_EQ(producer.record.last_publish_id, 10u);
 }
 
-TEST(SettingsTest, SurviveTheStore) {
-  QueueSettings settings{.max_messages = kUnlimited, .dead_letter_queue = "default/dead"};
-  settings.retry_backoff.jitter = 0.25;
-  const auto read = DecodeSettings(EncodeSettings(settings));
-  ASSERT_TRUE(read.ok());
-  EXPECT_EQ(*read, settings);
-  EXPECT_FALSE(DecodeSettings("unheard_of=1\n").ok());
+TEST(ProducerTest, IdThatIsStoredLaterFindsItsPlace) {
+  Producer producer;
+  producer.Add(1, 11);
+  producer.Add(4, 12);
+  producer.Add(2, 13);  // it was refused before
+  EXPECT_EQ(producer.Find(1), 11u);
+  EXPECT_EQ(producer.Find(2), 13u);
+  EXPECT_EQ(producer.Find(3), std::nullopt);
+  EXPECT_EQ(producer.Find(4), 12u);
 }
 
-TEST(SettingsTest, WhatIsNotCarriedOutIsRefusedByName) {
-  const absl::Status status = Validate({.ordering = Ordering::kKeyed}, "default/q");
-  EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("ordering"));
-  EXPECT_FALSE(Validate({.max_messages = 0}, "default/q").ok());
-  EXPECT_FALSE(Validate({.dead_letter_queue = "default/q"}, "default/q").ok());
-  EXPECT_TRUE(Validate({}, "default/q").ok());
+TEST(ProducerTableTest, OnlyWhoIsGoneLongEnoughIsForgotten) {
+  ProducerTable table;
+  table.Insert({1}).connected = 5;
+  table.Insert({2}).record.last_seen_ms = 1'000;
+  EXPECT_THAT(table.Expire(1'000 + kProducerRetentionMs - 1), IsEmpty());
+  EXPECT_THAT(table.Expire(1'000 + kProducerRetentionMs), ElementsAre(ProducerId{2}));
+  EXPECT_NE(table.Find({1}), nullptr);
+}
+
+TEST(ProducerTableTest, TooManyLoseTheLongestGoneFirst) {
+  ProducerTable table;
+  for (std::size_t i = 0; i <= kProducersMax; ++i) {
+    const ProducerId id{static_cast<std::uint8_t>(i), static_cast<std::uint8_t>(i >> 8)};
+    table.Insert(id).record.last_seen_ms = static_cast<WallMs>(i);
+  }
+  EXPECT_THAT(table.Expire(10), ElementsAre(ProducerId{0}));
+  EXPECT_EQ(table.size(), kProducersMax);
 }
 
 }  // namespace
