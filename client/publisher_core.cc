@@ -168,6 +168,7 @@ absl::Status PublisherCore::Close(std::chrono::milliseconds timeout) {
     base::MutexLock lock(mutex_);
     window_.FailAll(OwnError(Reason::kOutcomeUnknown, "the publisher was closed before the answer"),
                     absl::CancelledError("the publisher was closed before it was sent"), cut);
+    Owe(cut);
   }
   Deliver(std::move(cut));
   return flushed;
@@ -266,6 +267,7 @@ absl::Status PublisherCore::OnOpened(std::string_view content) {
     going_away_ = blocked_ = false;
     window_.OnOpened(opened.resumed(), batch, opened.credit().messages(), opened.credit().bytes(),
                      done);
+    Owe(done);
   }
   link_->SetPing(FromProto(limits.ping_interval()), FromProto(limits.ping_timeout()));
   Deliver(std::move(done));
@@ -284,6 +286,7 @@ absl::Status PublisherCore::OnConfirms(std::string_view content) {
     for (const v1::PublishException& exception : confirms.exceptions()) {
       window_.OnResult(exception.publish_id(), ResultOf(exception), done);
     }
+    Owe(done);
   }
   Deliver(std::move(done));
   return absl::OkStatus();
@@ -340,6 +343,7 @@ void PublisherCore::OnDown(const absl::Status& status, bool fatal) {
     if (fatal) {
       failed_ = status;
       window_.FailAll(status, status, done);
+      Owe(done);
     }
   }
   Wake();
@@ -352,18 +356,22 @@ void PublisherCore::OnTick(Time now) {
     base::MutexLock lock(mutex_);
     const Time unsent_before = now - options_.timeout;
     window_.Expire(unsent_before, unsent_before - kAnswerGrace, done);
+    Owe(done);
   }
   Deliver(std::move(done));
 }
 
 // ---- results
 
+void PublisherCore::Owe(const PublishWindow::Completions& done) {
+  if (!done.empty()) ++posted_;
+}
+
 void PublisherCore::Deliver(PublishWindow::Completions done) {
   if (done.empty()) return;
   bool leave = false;
   {
     base::MutexLock lock(mutex_);
-    ++posted_;
     for (const PublishWindow::Completion& completion : done) {
       ++(completion.result.ok() ? stats_.confirmed : stats_.failed);
     }

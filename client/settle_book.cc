@@ -34,6 +34,12 @@ absl::Status ErrorOf(const v1::SettleResults& results, IdRange range, bool atomi
   return absl::OkStatus();
 }
 
+bool IsStale(const absl::Status& status) { return ReasonOf(status) == Reason::kStaleDelivery; }
+
+absl::Status BrokeBeforeTheAnswer() {
+  return OwnError(Reason::kOutcomeUnknown, "the stream broke before the answer came");
+}
+
 std::uint64_t CountOf(IdRange range) { return range.last - range.first + 1; }
 
 }  // namespace
@@ -111,7 +117,8 @@ void SettleBook::OnResults(const v1::SettleResults& results, Answers& answers) {
   in_flight_.erase(found);
   if (!sent.atomic) --plain_in_flight_;
   for (Entry& entry : sent.entries) {
-    const absl::Status failed = ErrorOf(results, entry.range, sent.atomic);
+    absl::Status failed = ErrorOf(results, entry.range, sent.atomic);
+    if (entry.resent && IsStale(failed)) failed = BrokeBeforeTheAnswer();
     if (!entry.extend && failed.ok()) answers.settled += CountOf(entry.range);
     if (!entry.callback) continue;
     if (!failed.ok()) {
@@ -140,10 +147,9 @@ void SettleBook::OnDown(Answers& answers) {
   for (auto& [id, sent] : std::exchange(in_flight_, {})) {
     for (Entry& entry : sent.entries) {
       if (sent.atomic) {
-        answers.calls.push_back(
-            {std::move(entry.callback),
-             OwnError(Reason::kOutcomeUnknown, "the stream broke before the answer came")});
+        answers.calls.push_back({std::move(entry.callback), BrokeBeforeTheAnswer()});
       } else if (!entry.extend) {
+        entry.resent = true;
         Add(std::move(entry));
       }
     }

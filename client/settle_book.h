@@ -36,6 +36,7 @@ class SettleBook {
     bool extend = false;
     std::optional<std::chrono::milliseconds> lease = {};  // of extend
     SettleCallback callback = {};
+    bool resent = false;  // sent before on a stream that broke: it may have taken effect then
   };
 
   /// What its user has to tell the application.

@@ -33,6 +33,9 @@ int RunCommand(const std::string& command, const Delivery& delivery) {
   setenv("MQD_KEY", std::string(delivery.idempotency_key()).c_str(), 1);
   FILE* pipe = popen(command.c_str(), "w");
   if (pipe == nullptr) return -1;
+  // Unbuffered, so that nothing is left for pclose() to write: it would fail with what a command
+  // did not read, and hide its exit status.
+  std::setvbuf(pipe, nullptr, _IONBF, 0);
   const std::string_view payload = delivery.payload();
   std::fwrite(payload.data(), 1, payload.size(), pipe);
   const int status = pclose(pipe);

@@ -107,6 +107,13 @@ class MqctlTest(unittest.TestCase):
         stats = self.json('queue', 'get', name)['stats']
         self.assertEqual((stats['acked_total'], stats['retried_total'], stats['ready']), (1, 1, 0))
 
+    def test_exec_that_does_not_read_its_input_succeeds_by_its_exit_status(self):
+        name = self.queue()
+        self.run_mqctl('publish', name, 'work', '--count', '40')  # a race: many trials
+        self.run_mqctl('consume', name, '--exec', 'true', '--count', '40', '--wait', '20s')
+        stats = self.json('queue', 'get', name)['stats']
+        self.assertEqual((stats['acked_total'], stats['retried_total']), (40, 0))
+
     def test_no_ack_gives_the_message_back(self):
         name = self.queue()
         self.run_mqctl('publish', name, 'kept')

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 
@@ -72,6 +73,23 @@ class PublisherTest : public ::testing::Test {
   std::unique_ptr<Publisher> publisher_;
   std::vector<std::string> producer_ids_;
 };
+
+// Between the answer and its callback there is a moment: many trials.
+TEST_F(PublisherTest, FlushReturnsOnlyAfterTheCallbacks) {
+  Start();
+  v1::PublishStreamResponse opened = OpenedPublish();
+  opened.mutable_opened()->mutable_credit()->set_messages(1'000'000);
+  opened.mutable_opened()->mutable_credit()->set_bytes(1'000'000'000);
+  const auto session = Accept(opened);
+  for (std::uint64_t id = 1; id <= 3'000; ++id) {
+    std::atomic<bool> called = false;
+    ASSERT_TRUE(publisher_->Publish({.payload = "a"}, [&](const auto&) { called = true; }).ok());
+    Read(*session, 1);
+    session->Write(Confirm(id, 1, id));
+    ASSERT_TRUE(publisher_->Flush(seconds(20)).ok());
+    ASSERT_TRUE(called) << "in trial " << id;
+  }
+}
 
 TEST_F(PublisherTest, EachMessageGetsItsOwnResult) {
   Start();

@@ -107,6 +107,21 @@ TEST_F(SettleBookTest, StaleDeliveriesAreToldOneByOne) {
   EXPECT_EQ(answers_.errors[0].range, (IdRange{2, 2}));
 }
 
+// It may have been settled before the stream broke.
+TEST_F(SettleBookTest, ASettleThatIsStaleWhenSentAgainIsUnknown) {
+  book_.Add({.range = {2, 2}, .outcome = {}, .callback = Told()});
+  Next();
+  book_.OnDown(answers_);
+  const v1::SettleBatch again = Next();
+  v1::SettleResults results = Results(again);
+  v1::SettleException& exception = *results.add_exceptions();
+  *exception.mutable_range() = again.entries(0).range();
+  exception.mutable_error()->set_reason(v1::REASON_STALE_DELIVERY);
+  book_.OnResults(results, answers_);
+  Call();
+  EXPECT_THAT(told_, ElementsAre("OUTCOME_UNKNOWN"));
+}
+
 TEST_F(SettleBookTest, AnAtomicSettleIsAFrameOfItsOwn) {
   book_.Ack(0, {1, 5});
   book_.AddAtomic({.range = {6, 6}, .callback = Told()},
