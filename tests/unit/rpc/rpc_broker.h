@@ -39,8 +39,12 @@ class RpcBroker {
     grpc::ServerBuilder builder;
     builder.RegisterService(&broker_);
     builder.RegisterService(&admin_);
+    // A real port: over an in-process channel a write waits for the reader, even one that has left.
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     server_ = builder.BuildAndStart();
-    channel_ = server_->InProcessChannel({});
+    channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
+                                   grpc::InsecureChannelCredentials());
     stub_ = v1::BrokerService::NewStub(channel_);
   }
 
