@@ -365,6 +365,9 @@ void PublisherCore::OnTick(Time now) {
 
 void PublisherCore::Owe(const PublishWindow::Completions& done) {
   if (!done.empty()) ++posted_;
+  for (const PublishWindow::Completion& completion : done) {
+    ++(completion.result.ok() ? stats_.confirmed : stats_.failed);
+  }
 }
 
 void PublisherCore::Deliver(PublishWindow::Completions done) {
@@ -372,9 +375,6 @@ void PublisherCore::Deliver(PublishWindow::Completions done) {
   bool leave = false;
   {
     base::MutexLock lock(mutex_);
-    for (const PublishWindow::Completion& completion : done) {
-      ++(completion.result.ok() ? stats_.confirmed : stats_.failed);
-    }
     leave = going_away_ && window_.outstanding() == 0;
   }
   Post(std::move(done));

@@ -50,7 +50,7 @@ class PublisherCore final : public Link::User, public std::enable_shared_from_th
   absl::Status OnCredit(std::string_view content);
   absl::Status OnBlocked(std::string_view content);
   absl::Status OnGoAway(std::string_view content);
-  /// In the turn in which results leave the window, so that Flush() waits for their callbacks.
+  /// Counts results in the turn in which they leave the window: Flush() waits for their callbacks.
   void Owe(const PublishWindow::Completions& done) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Deliver(PublishWindow::Completions done);
   void RunCallbacks(PublishWindow::Completions& done);

@@ -38,8 +38,7 @@ std::string_view View(const rocksdb::Slice& slice) { return {slice.data(), slice
 rocksdb::Slice Slice(std::string_view view) { return {view.data(), view.size()}; }
 
 absl::Status DamagedRow(const std::string& table, const std::string& key, const std::string& what) {
-  return absl::DataLossError(
-      absl::StrCat("table ", table, ", row ", absl::BytesToHexString(key), " is damaged: ", what));
+  return absl::DataLossError(absl::StrCat(RowName(table, key), " is damaged: ", what));
 }
 
 /// An iterator that stops behind `prefix`. The bound must outlive it.

@@ -4,7 +4,6 @@
 #include <system_error>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "storage/rocks_status.h"
 
@@ -31,8 +30,7 @@ absl::Status NodeRowFailure(const DataDir& directory, const std::string& key,
                             const absl::Status& why) {
   return absl::Status(
       why.code(),
-      absl::StrCat("table node, row ", absl::BytesToHexString(key), " of ",
-                   directory.database_path(), ": ", why.message(),
+      absl::StrCat(RowName("node", key), " of ", directory.database_path(), ": ", why.message(),
                    absl::IsDataLoss(why)
                        ? "; keep a copy of the data directory, then restore it from a backup"
                        : ""));

@@ -1,5 +1,6 @@
 #include "storage/rocks_status.h"
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace mqd::storage {
@@ -44,6 +45,10 @@ absl::Status FromRocks(const rocksdb::Status& status, absl::string_view doing) {
   if (status.ok()) return absl::OkStatus();
   return absl::Status(CodeOf(status),
                       absl::StrCat("cannot ", std::string(doing), ": ", status.ToString()));
+}
+
+std::string RowName(absl::string_view table, absl::string_view key) {
+  return absl::StrCat("table ", table, ", row ", absl::BytesToHexString(key));
 }
 
 absl::Status OpenFailure(const rocksdb::Status& status, const std::string& path) {

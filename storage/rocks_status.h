@@ -15,6 +15,9 @@ namespace mqd::storage {
 /// `doing` begins the message: "write to the log".
 absl::Status FromRocks(const rocksdb::Status& status, absl::string_view doing);
 
+/// "table chunks, row 0000..": how every message about a row names it.
+std::string RowName(absl::string_view table, absl::string_view key);
+
 /// A failure of opening the database at `path`, with what to do about it.
 absl::Status OpenFailure(const rocksdb::Status& status, const std::string& path);
 

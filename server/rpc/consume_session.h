@@ -55,7 +55,8 @@ class ConsumeSession final : public StreamSession, public queue::ConsumeSink {
     queue::ConsumerId consumer = 0;
     std::int64_t lease_ms = -1;  // -1: not yet attached
     bool drain_answered = false;
-    std::uint64_t in_flight = 0;  // as of the last answer
+    std::uint32_t drain_asked = 0;  // answers that are due
+    std::uint64_t in_flight = 0;    // as of the last answer
   };
 
   /// Calls into queues that are due once the lock is given back.
@@ -99,9 +100,10 @@ class ConsumeSession final : public StreamSession, public queue::ConsumeSink {
   // ---- drain
   Read OnDrain(std::string_view content);
   void BeginDrain(Draining kind, std::int64_t deadline_ns);
-  /// Asks the queue again how much is in flight.
+  /// Asks the queue how much is in flight; it answers with OnDrained().
+  static void Ask(Slot& slot, Posts& posts);
   void AskAgain(std::uint32_t slot);
-  void FinishDrain(bool timed_out);
+  void FinishDrain();
 
   // Of the holder of the write claim.
   std::optional<DeliveryOutbox::Taken> taken_;
@@ -125,6 +127,7 @@ class ConsumeSession final : public StreamSession, public queue::ConsumeSink {
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
 
   Draining draining_ ABSL_GUARDED_BY(mutex_) = Draining::kNo;
+  bool drain_timed_out_ ABSL_GUARDED_BY(mutex_) = false;
   bool drain_finished_ ABSL_GUARDED_BY(mutex_) = false;
   std::uint64_t drain_in_flight_ ABSL_GUARDED_BY(mutex_) = 0;  // when it began
   std::uint64_t drain_released_ ABSL_GUARDED_BY(mutex_) = 0;

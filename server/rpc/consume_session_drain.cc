@@ -37,19 +37,23 @@ void ConsumeSession::BeginDrain(Draining kind, std::int64_t deadline_ns) {
     // deadline.
     const bool begun = draining_ != Draining::kNo;
     if (!begun || kind == Draining::kClientAsked) draining_ = kind;
-    for (const Slot& slot : slots_) {
-      posts.emplace_back(slot.queue, queue::DrainConsumer{slot.consumer});
-    }
+    for (Slot& slot : slots_) Ask(slot, posts);
   }
   if (deadline_ns != INT64_MAX) SetDeadline(deadline_ns);
   Perform(std::move(posts));
+}
+
+void ConsumeSession::Ask(Slot& slot, Posts& posts) {
+  ++slot.drain_asked;
+  posts.emplace_back(slot.queue, queue::DrainConsumer{slot.consumer});
 }
 
 void ConsumeSession::AskAgain(std::uint32_t slot) {
   Posts posts;
   {
     base::MutexLock lock(mutex_);
-    posts.emplace_back(slots_[slot].queue, queue::DrainConsumer{slots_[slot].consumer});
+    if (slot >= slots_.size()) return;  // a settle may name any
+    Ask(slots_[slot], posts);
   }
   Perform(std::move(posts));
 }
@@ -57,34 +61,40 @@ void ConsumeSession::AskAgain(std::uint32_t slot) {
 void ConsumeSession::OnDrained(std::uint32_t slot, std::uint64_t released,
                                std::uint64_t in_flight) {
   bool done = true;
+  bool answered = true;
   {
     base::MutexLock lock(mutex_);
     if (ended_) return;
     Slot& at = slots_[slot];
+    --at.drain_asked;
     if (!std::exchange(at.drain_answered, true)) drain_in_flight_ += in_flight;
     drain_released_ += released;
     at.in_flight = in_flight;
     for (const Slot& each : slots_) {
       if (!each.drain_answered || each.in_flight > 0) done = false;
+      if (each.drain_asked > 0) answered = false;
     }
     if (settles_running_ > 0) done = false;  // its end asks again
+    if (drain_timed_out_ && answered) done = true;
   }
-  if (done) FinishDrain(false);
+  if (done) FinishDrain();
 }
 
 void ConsumeSession::OnDeadline(std::int64_t) {
   Posts posts;
-  bool draining = false;
   {
     base::MutexLock lock(mutex_);
-    draining = draining_ == Draining::kClientAsked;
-    if (!draining) GrantLocked(posts);  // a turn that nobody took up
+    if (draining_ == Draining::kClientAsked) {
+      drain_timed_out_ = true;  // the last answers, which count every settle so far, end it
+      for (Slot& slot : slots_) Ask(slot, posts);
+    } else {
+      GrantLocked(posts);  // a turn that nobody took up
+    }
   }
   Perform(std::move(posts));
-  if (draining) FinishDrain(true);
 }
 
-void ConsumeSession::FinishDrain(bool timed_out) {
+void ConsumeSession::FinishDrain() {
   v1::ConsumeStreamResponse frame;
   bool tell = false;
   {
@@ -97,7 +107,7 @@ void ConsumeSession::FinishDrain(bool timed_out) {
     v1::Drained& drained = *frame.mutable_drained();
     drained.set_settled(drain_in_flight_ > gone ? drain_in_flight_ - gone : 0);
     drained.set_released(drain_released_);
-    drained.set_abandoned(timed_out ? left : 0);
+    drained.set_abandoned(left);
   }
   if (tell) SendInOrder(frame);
   End(tell ? absl::OkStatus() : queue::ToStatus(rpc::Draining()), Rest::kWrite);

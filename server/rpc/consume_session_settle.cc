@@ -68,7 +68,7 @@ void ConsumeSession::OnSettled(std::uint64_t settle_id, std::uint32_t slot, Sett
     base::MutexLock lock(mutex_);
     --settles_running_;
     end = half_closed_ && settles_running_ == 0;
-    again = draining_ != Draining::kNo && !ended_;
+    again = draining_ != Draining::kNo && !drain_timed_out_ && !ended_;
   }
   if (end) return End(absl::OkStatus(), Rest::kWrite);
   if (again) AskAgain(slot);
