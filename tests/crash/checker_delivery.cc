@@ -88,7 +88,9 @@ void CheckFirstAttempt(const Index& index, const Record& first, Findings& findin
   if (first.attempt == 1) return;
   std::int64_t since = 0;
   const Records* publishes = index.PublishesOf(first.queue, first.message);
-  if (publishes != nullptr) since = publishes->front()->invoked_ns;
+  if (publishes != nullptr) {
+    since = publishes->front()->invoked_ns - index.options().clock_margin_ns;
+  }
   if (first.attempt >= 1 &&
       first.attempt - 1 <= index.Detaches(first.queue, since, first.invoked_ns, true)) {
     return;

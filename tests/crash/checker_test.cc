@@ -386,6 +386,25 @@ TEST(CheckerTest, RetryThatIsNotCountedIsReported) {
   ExpectOnly(Violation::kAttempt, story);
 }
 
+TEST(CheckerTest, SessionThatIsEndingMayBeChargedForAMessagePublishedSinceItsDetach) {
+  Story story;
+  story.Detach();  // written down before the session ends
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1), 2);
+  story.Ack(1, 11, DeliveryId(1, 1));
+  ExpectClean(story);
+}
+
+TEST(CheckerTest, FirstAttemptAboveOneLongAfterADetachIsReported) {
+  Story story;
+  story.Detach();
+  story.Wait(3'000);
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1), 2);
+  story.Ack(1, 11, DeliveryId(1, 1));
+  ExpectOnly(Violation::kAttempt, story);
+}
+
 TEST(CheckerTest, BrokerCrashThatChargesAnAttemptIsReported) {
   Story story;
   story.Publish(1, 11);
