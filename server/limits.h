@@ -194,6 +194,22 @@ inline constexpr std::uint64_t kDedupEntriesMax = 100'000'000;
 /// Producers remembered for resume in one queue; the one unused longest is forgotten first.
 inline constexpr std::uint32_t kProducersRememberedMax = 10'000;
 
+/// Transitions that one queue remembers (history_entries); about 100 bytes each.
+inline constexpr std::uint32_t kHistoryEntriesMax = 1'000'000;
+/// Of one GetHistory.
+inline constexpr std::uint32_t kHistoryPageMax = 1'000;
+inline constexpr std::uint32_t kHistoryPageDefault = 100;
+/// Sequences of one CancelMessages.
+inline constexpr std::uint32_t kCancelSequencesMax = 1'024;
+/// Publishes of one queue that wait for DELIVERED or SETTLED: each is an entry in memory until a
+/// consumer has done its work.
+inline constexpr std::uint64_t kAwaitedConfirmsMax = 100'000;
+/// Of ageing_floor: below it priorities would mean nothing.
+inline constexpr std::chrono::milliseconds kAgeingFloorMin = std::chrono::milliseconds(100);
+inline constexpr std::chrono::milliseconds kAgeingFloorMax = std::chrono::hours(24);
+/// Messages a second, of max_publish_rate and max_delivery_rate.
+inline constexpr std::uint64_t kRateMax = 1'000'000'000;
+
 /// Of expires_after_idle: shorter than a reconnect would remove a queue under its user.
 inline constexpr std::chrono::milliseconds kIdleExpiryMin = std::chrono::seconds(10);
 

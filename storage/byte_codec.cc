@@ -166,6 +166,7 @@ absl::StatusOr<ByteReader> OpenRecord(std::string_view value, absl::string_view 
                      " and this program reads up to ", static_cast<unsigned>(newest_version),
                      "; start the newer program that wrote it"));
   }
+  reader.version_ = version;
   return reader;
 }
 

@@ -72,13 +72,20 @@ class ByteReader {
   /// hold so many.
   std::size_t Count(std::size_t element_bytes_min);
 
+  /// Of the record, when OpenRecord() made the reader.
+  std::uint8_t version() const { return version_; }
+
   void Fail() { ok_ = false; }
   bool ok() const { return ok_; }
   bool AtEnd() const { return rest_.empty(); }
 
  private:
+  friend absl::StatusOr<ByteReader> OpenRecord(std::string_view value, absl::string_view kind,
+                                               std::uint8_t newest_version);
+
   std::string_view rest_;
   bool ok_ = true;
+  std::uint8_t version_ = 0;
 };
 
 /// Checks the seal of `value` and returns a reader of its fields. kDataLoss when the checksum is

@@ -13,8 +13,12 @@
 namespace mqd::storage {
 namespace {
 
-// One version a kind of record, so that one can change alone. All are at their first.
+// One version a kind of record, so that one can change alone. Older ones are read.
 constexpr std::uint8_t kVersion = 1;
+/// 2: attempt notes, deliver_after; no idempotency key in a control.
+constexpr std::uint8_t kChunkVersion = 2;
+/// 2: attempt notes in the place of one last error.
+constexpr std::uint8_t kAttemptVersion = 2;
 
 constexpr char kQueueRowTag = 'q';
 constexpr std::size_t kQueuePrefixBytes = 8;
@@ -22,6 +26,10 @@ constexpr std::size_t kQueuePrefixBytes = 8;
 // The shortest encodings, for ByteReader::Count().
 constexpr std::size_t kControlBytesMin = 7;
 constexpr std::size_t kOriginBytesMin = 5;
+constexpr std::size_t kNoteBytesMin = 4;
+constexpr std::size_t kRefBytesMin = 2;
+/// As limits::kDeliverAfterMax, which the edge holds messages to.
+constexpr std::size_t kRefsMax = 16;
 constexpr std::size_t kRangeBytesMin = 2;
 constexpr std::size_t kProducerRangeBytesMin = 3;
 
@@ -51,12 +59,37 @@ std::vector<std::uint32_t> ReadNumbers(ByteReader& reader) {
   return numbers;
 }
 
+void WriteNotes(RecordWriter& writer, const std::vector<AttemptNote>& notes) {
+  writer.Varint(notes.size());
+  for (const AttemptNote& note : notes) {
+    writer.Varint(note.attempt);
+    writer.Signed(note.time_ms);
+    writer.String(note.consumer);
+    writer.String(note.error);
+  }
+}
+
+std::vector<AttemptNote> ReadNotes(ByteReader& reader) {
+  std::vector<AttemptNote> notes;
+  const std::size_t count = reader.Count(kNoteBytesMin);
+  if (count > kAttemptNotesMax) reader.Fail();
+  for (std::size_t i = 0; reader.ok() && i < count; ++i) {
+    AttemptNote& note = notes.emplace_back();
+    note.attempt = reader.Varint32();
+    note.time_ms = reader.Signed();
+    note.consumer = reader.String();
+    note.error = reader.String();
+  }
+  return notes;
+}
+
 void WriteOrigin(RecordWriter& writer, const DeadLetterOrigin& origin) {
   writer.String(origin.queue);
   writer.Varint(origin.sequence);
   writer.String(origin.reason);
   writer.Varint(origin.attempts);
   writer.Signed(origin.time_ms);
+  WriteNotes(writer, origin.notes);
 }
 
 DeadLetterOrigin ReadOrigin(ByteReader& reader) {
@@ -66,6 +99,7 @@ DeadLetterOrigin ReadOrigin(ByteReader& reader) {
   origin.reason = reader.String();
   origin.attempts = reader.Varint32();
   origin.time_ms = reader.Signed();
+  if (reader.version() > 1) origin.notes = ReadNotes(reader);
   return origin;
 }
 
@@ -75,9 +109,13 @@ void WriteControl(RecordWriter& writer, const MessageControl& control) {
   writer.Signed(control.expires_at_ms);
   writer.Varint(control.priority);
   writer.String(control.ordering_key);
-  writer.String(control.idempotency_key);
   writer.Varint(control.dead_letter.size());
   for (const DeadLetterOrigin& origin : control.dead_letter) WriteOrigin(writer, origin);
+  writer.Varint(control.deliver_after.size());
+  for (const MessageRef& ref : control.deliver_after) {
+    writer.Varint(ref.queue);
+    writer.Varint(ref.sequence);
+  }
 }
 
 MessageControl ReadControl(ByteReader& reader) {
@@ -87,11 +125,18 @@ MessageControl ReadControl(ByteReader& reader) {
   control.expires_at_ms = reader.Signed();
   control.priority = reader.Varint32();
   control.ordering_key = reader.String();
-  control.idempotency_key = reader.String();
+  if (reader.version() == 1) reader.String();  // an idempotency key, which nothing used
   const std::size_t origins = reader.Count(kOriginBytesMin);
   if (origins > 1) reader.Fail();
   for (std::size_t i = 0; reader.ok() && i < origins; ++i) {
     control.dead_letter.push_back(ReadOrigin(reader));
+  }
+  if (reader.version() == 1) return control;
+  const std::size_t refs = reader.Count(kRefBytesMin);
+  if (refs > kRefsMax) reader.Fail();
+  for (std::size_t i = 0; reader.ok() && i < refs; ++i) {
+    const QueueId queue = reader.Varint();
+    control.deliver_after.push_back({queue, reader.Varint()});
   }
   return control;
 }
@@ -214,7 +259,7 @@ absl::StatusOr<QueueRecord> DecodeQueueRecord(std::string_view value) {
 
 std::string EncodeChunkRecord(const ChunkRecord& record) {
   MQD_ASSERT(IsConsistent(record));
-  RecordWriter writer(kVersion);
+  RecordWriter writer(kChunkVersion);
   writer.Varint(record.key.first_sequence);
   writer.Varint(record.key.generation);
   writer.Signed(record.publish_time_ms);
@@ -228,7 +273,7 @@ std::string EncodeChunkRecord(const ChunkRecord& record) {
 }
 
 absl::StatusOr<ChunkRecord> DecodeChunkRecord(std::string_view value) {
-  absl::StatusOr<ByteReader> reader = OpenRecord(value, "chunk", kVersion);
+  absl::StatusOr<ByteReader> reader = OpenRecord(value, "chunk", kChunkVersion);
   if (!reader.ok()) return reader.status();
   ChunkRecord record;
   record.key.first_sequence = reader->Varint();
@@ -276,16 +321,16 @@ absl::StatusOr<SettleRecord> DecodeSettleRecord(std::string_view value) {
 }
 
 std::string EncodeAttemptRecord(const AttemptRecord& record) {
-  RecordWriter writer(kVersion);
+  RecordWriter writer(kAttemptVersion);
   writer.Varint(record.attempts);
   writer.Byte(static_cast<std::uint8_t>(record.state));
   writer.Signed(record.not_before_ms);
-  writer.String(record.last_error);
+  WriteNotes(writer, record.notes);
   return std::move(writer).Finish();
 }
 
 absl::StatusOr<AttemptRecord> DecodeAttemptRecord(std::string_view value) {
-  absl::StatusOr<ByteReader> reader = OpenRecord(value, "attempt", kVersion);
+  absl::StatusOr<ByteReader> reader = OpenRecord(value, "attempt", kAttemptVersion);
   if (!reader.ok()) return reader.status();
   AttemptRecord record;
   record.attempts = reader->Varint32();
@@ -293,7 +338,11 @@ absl::StatusOr<AttemptRecord> DecodeAttemptRecord(std::string_view value) {
   if (state > static_cast<std::uint8_t>(HeldState::kParked)) reader->Fail();
   record.state = static_cast<HeldState>(state);
   record.not_before_ms = reader->Signed();
-  record.last_error = reader->String();
+  if (reader->version() > 1) {
+    record.notes = ReadNotes(*reader);
+  } else if (std::string error(reader->String()); !error.empty()) {
+    record.notes.push_back({.attempt = record.attempts, .consumer = "", .error = std::move(error)});
+  }
   return Finished(*reader, "attempt", std::move(record));
 }
 

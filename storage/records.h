@@ -28,13 +28,25 @@ struct QueueRecord {
   bool operator==(const QueueRecord&) const = default;
 };
 
+/// One charged attempt of a message.
+struct AttemptNote {
+  std::uint32_t attempt = 0;
+  WallMs time_ms = 0;
+  std::string consumer;  // its client_name
+  std::string error;
+  bool operator==(const AttemptNote&) const = default;
+};
+/// Of each message the latest are kept.
+inline constexpr std::size_t kAttemptNotesMax = 4;
+
 /// Where a dead-lettered message came from.
 struct DeadLetterOrigin {
   std::string queue;
-  Sequence sequence = 0;
+  Sequence sequence = 0;  // 0: it was never stored there, the queue was full
   std::string reason;
   std::uint32_t attempts = 0;
   WallMs time_ms = 0;
+  std::vector<AttemptNote> notes;
   bool operator==(const DeadLetterOrigin&) const = default;
 };
 
@@ -45,8 +57,8 @@ struct MessageControl {
   WallMs expires_at_ms = 0;  // 0: never
   std::uint32_t priority = 0;
   std::string ordering_key;
-  std::string idempotency_key;
   std::vector<DeadLetterOrigin> dead_letter;  // empty or one
+  std::vector<MessageRef> deliver_after;
   bool operator==(const MessageControl&) const = default;
 };
 
@@ -81,7 +93,7 @@ struct AttemptRecord {
   std::uint32_t attempts = 0;
   HeldState state = HeldState::kReady;
   WallMs not_before_ms = 0;  // for kDelayed
-  std::string last_error;
+  std::vector<AttemptNote> notes;  // oldest first, at most kAttemptNotesMax
   bool operator==(const AttemptRecord&) const = default;
 };
 
@@ -96,7 +108,9 @@ struct DedupRecord {
 
 using ProducerId = std::array<std::uint8_t, 16>;
 
-/// publish ids first_publish_id .. + count - 1 are stored as first_sequence .. + count - 1.
+/// publish ids first_publish_id .. + count - 1 are stored as first_sequence .. + count - 1. Sequence
+/// 0 stands for one message that a full queue handed on to its dead-letter queue; so it does in a
+/// DedupRecord.
 struct ProducerRange {
   std::uint64_t first_publish_id = 0;
   std::uint64_t count = 0;
@@ -111,6 +125,41 @@ struct ProducerRecord {
   WallMs last_seen_ms = 0;
   std::vector<ProducerRange> ranges;
   bool operator==(const ProducerRecord&) const = default;
+};
+
+/// Table meta: one namespace that was created by name. kNoQuota: unlimited.
+struct NamespaceRecord {
+  static constexpr std::uint64_t kNoQuota = ~std::uint64_t{0};
+  std::string name;
+  WallMs create_time_ms = 0;
+  std::uint64_t max_queues = kNoQuota;
+  std::uint64_t max_messages = kNoQuota;
+  std::uint64_t max_bytes = kNoQuota;
+  bool operator==(const NamespaceRecord&) const = default;
+};
+
+/// Table meta: one redrive task, running or ended.
+struct RedriveRecord {
+  std::uint64_t id = 0;
+  std::string queue;   // the dead-letter queue, full name
+  std::string target;  // full name; empty: where each message came from
+  std::string origin_filter;
+  std::string reason_filter;
+  WallMs before_ms = 0;  // 0: not asked for
+  WallMs after_ms = 0;
+  std::uint64_t max_messages = 0;  // 0: all
+  std::uint64_t max_rate = 0;      // messages a second; 0: no limit
+  bool dry_run = false;
+  std::uint8_t state = 1;  // mqd.v1.RedriveState
+  std::uint64_t matched = 0;
+  std::uint64_t moved = 0;
+  std::uint64_t skipped = 0;
+  Sequence cursor = 0;        // everything below has been looked at
+  Sequence end_sequence = 0;  // messages that came later are not part of the task
+  WallMs start_time_ms = 0;
+  WallMs end_time_ms = 0;
+  std::string error;
+  bool operator==(const RedriveRecord&) const = default;
 };
 
 }  // namespace mqd::storage

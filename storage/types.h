@@ -27,6 +27,13 @@ using Sequence = std::uint64_t;
 /// Wall-clock time in milliseconds since 1970.
 using WallMs = std::int64_t;
 
+/// Names one stored message of any queue of the shard.
+struct MessageRef {
+  QueueId queue = 0;
+  Sequence sequence = 0;
+  auto operator<=>(const MessageRef&) const = default;
+};
+
 /// Names a chunk on disk. A rewritten chunk keeps first_sequence and gets the next generation.
 struct ChunkKey {
   Sequence first_sequence = 0;

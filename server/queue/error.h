@@ -40,6 +40,11 @@ enum class Reason : std::uint8_t {
   kInternal = 24,
   kOutcomeUnknown = 25,
   kQueueNotEmpty = 26,
+  kMessageNotFound = 27,
+  kNamespaceNotFound = 28,
+  kNamespaceExistsDifferent = 29,
+  kNamespaceNotEmpty = 30,
+  kTaskNotFound = 31,
 };
 
 struct ErrorInfo {

@@ -58,6 +58,19 @@ struct DeliveryRange {
 
 // ---- publishing
 
+/// The numbers are those of mqd.v1.ConfirmLevel.
+enum class ConfirmLevel : std::uint8_t { kAccepted = 1, kDurable = 2, kDelivered = 3, kSettled = 4 };
+
+/// What makes a message more than plain. Views point into PublishBatch::owner.
+struct SpecialFields {
+  std::string_view ordering_key;
+  std::uint32_t priority = 0;
+  std::int64_t delay_ms = 0;  // 0: none; at most one of delay_ms and deliver_at_ms
+  WallMs deliver_at_ms = 0;   // 0: none
+  std::int64_t ttl_ms = 0;    // 0: the queue's default
+  std::vector<storage::MessageRef> deliver_after;
+};
+
 /// A message that passed the edge's checks. Views point into PublishBatch::owner.
 struct IncomingMessage {
   std::string_view element;
@@ -65,6 +78,7 @@ struct IncomingMessage {
   std::string_view idempotency_key;
   KeyHash key_hash;
   std::uint64_t digest = 0;
+  std::uint32_t special = 0;  // 0: plain; else PublishBatch::specials[special - 1]
 };
 
 /// Messages of one publisher with consecutive publish ids.
@@ -72,14 +86,19 @@ struct PublishBatch {
   PublisherId publisher = 0;
   std::uint64_t first_publish_id = 0;
   std::uint64_t answered_through = 0;
-  std::int64_t deadline_ns = kNever;  // steady; for waiting on a full queue
+  std::int64_t deadline_ns = kNever;  // steady; for waiting on a full queue, and for its level
+  ConfirmLevel level = ConfirmLevel::kDurable;
   std::vector<IncomingMessage> messages;
+  std::vector<SpecialFields> specials;
   std::shared_ptr<const void> owner;
 };
 
 struct AttachPublisher {
   PublisherId publisher = 0;
   std::optional<ProducerId> producer;
+  std::string client_name;
+  /// Fences off the publisher that was here longest when max_producers is reached.
+  bool take_over = false;
 };
 
 struct DetachPublisher {
@@ -96,6 +115,9 @@ struct AttachConsumer {
   /// use.
   bool on_demand = false;
   std::int64_t lease_ns = 0;  // 0: the queue's
+  std::string client_name;
+  /// Fences off the consumer that was here longest when max_consumers is reached.
+  bool take_over = false;
 };
 
 /// The consumer is gone: what it had started is charged an attempt, the rest is released, all at
@@ -162,9 +184,18 @@ struct PrepareTransaction {
 struct CommitTransaction {
   TransactionId transaction = 0;
   std::vector<SettleEntry> entries;
-  std::vector<Sequence> parked;  // instead of entries: dead-lettered messages that leave
+  /// Instead of entries: ready, delayed or parked messages that leave for another queue.
+  std::vector<Sequence> leaving;
+  /// Instead of entries: publishes that this full queue hands on (DivertToDeadLetter).
+  std::vector<std::uint64_t> diverted;
   storage::Batch parts;
   bool flush = false;
+};
+
+/// The dead-letter queue did not take it.
+struct DivertFailed {
+  std::uint64_t divert = 0;
+  ErrorInfo error;
 };
 
 /// At a target: how it ended.
@@ -214,6 +245,69 @@ struct Peek {
   std::uint32_t limit = 0;
 };
 
+struct CancelMessages {
+  RequestId request = 0;
+  std::vector<Sequence> sequences;
+};
+/// By one of the two.
+struct FindMessage {
+  RequestId request = 0;
+  Sequence sequence = 0;
+  std::optional<KeyHash> key;
+};
+struct GetDedup {
+  RequestId request = 0;
+  KeyHash key;
+};
+struct ForgetDedup {
+  RequestId request = 0;
+  KeyHash key;
+};
+struct GetHistory {
+  RequestId request = 0;
+  Sequence sequence = 0;  // 0: every message
+  std::uint32_t limit = 0;
+};
+struct ListClients {
+  RequestId request = 0;
+};
+
+struct ExplainQueue {};
+struct ExplainConsumer {
+  ConsumerId id = 0;  // 0: by name
+  std::string name;
+};
+struct ExplainPublisher {
+  PublisherId id = 0;  // 0: by name
+  std::string name;
+};
+struct ExplainKey {
+  std::string key;
+};
+struct ExplainMessage {
+  Sequence sequence = 0;
+};
+using ExplainSubject =
+    std::variant<ExplainQueue, ExplainConsumer, ExplainPublisher, ExplainKey, ExplainMessage>;
+struct Explain {
+  RequestId request = 0;
+  ExplainSubject subject;
+};
+
+// ---- deliver_after: queues ask each other about messages
+
+enum class RefState : std::uint8_t { kUnknown, kPending, kSettled };
+/// Another queue asks after a message of this one, and wants to hear when it is settled.
+struct WatchMessage {
+  QueueId watcher = 0;
+  Sequence sequence = 0;
+};
+/// What another queue answers, now or later.
+struct RefAnswer {
+  storage::MessageRef ref;
+  RefState state = RefState::kUnknown;
+};
+
 // ---- what comes back
 
 /// The commit with this id ended. Commits end in the order in which they were asked for.
@@ -233,6 +327,8 @@ using Event =
     std::variant<PublishBatch, AttachPublisher, DetachPublisher, AttachConsumer, DetachConsumer,
                  GrantCredit, MarkStarted, DrainConsumer, Settle, PrepareTransaction,
                  CommitTransaction, EndTransaction, CloseQueue, ReopenQueue, PurgeQueue,
-                 UpdateSettings, DeleteQueue, GetStats, Peek, CommitDone, BodyLoaded, Tick>;
+                 UpdateSettings, DeleteQueue, GetStats, Peek, CancelMessages, FindMessage, GetDedup,
+                 ForgetDedup, GetHistory, ListClients, Explain, WatchMessage, RefAnswer,
+                 DivertFailed, CommitDone, BodyLoaded, Tick>;
 
 }  // namespace mqd::queue

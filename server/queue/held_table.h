@@ -7,8 +7,8 @@
 
 #include <cstdint>
 #include <map>
-#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/container/btree_set.h"
 #include "server/queue/chunk.h"
@@ -22,7 +22,7 @@ struct Held {
   std::uint32_t attempts = 0;  // charged so far
   storage::HeldState state = storage::HeldState::kReady;
   std::int64_t due_ns = 0;  // when delayed
-  std::string last_error;
+  std::vector<storage::AttemptNote> notes;  // oldest first, at most kAttemptNotesMax
 };
 
 class HeldTable {

@@ -212,6 +212,44 @@ void LiveQueueActor::Delete(bool force, Callback<std::uint64_t> done) {
   Ask(DeleteQueue{0, force}, Unpack(std::move(done)));
 }
 
+void LiveQueueActor::Cancel(std::vector<Sequence> sequences, Callback<CancelResult> done) {
+  Ask(CancelMessages{0, std::move(sequences)}, Unpack(std::move(done)));
+}
+void LiveQueueActor::ShowDedup(KeyHash key, Callback<DedupInfo> done) {
+  Ask(GetDedup{0, key}, Unpack(std::move(done)));
+}
+void LiveQueueActor::ForgetDedupKey(KeyHash key, Callback<DedupInfo> done) {
+  Ask(ForgetDedup{0, key}, Unpack(std::move(done)));
+}
+void LiveQueueActor::History(Sequence sequence, std::uint32_t limit,
+                             Callback<std::vector<HistoryEntry>> done) {
+  Ask(GetHistory{0, sequence, limit}, Unpack(std::move(done)));
+}
+void LiveQueueActor::Clients(Callback<ClientList> done) {
+  Ask(ListClients{}, Unpack(std::move(done)));
+}
+void LiveQueueActor::Why(ExplainSubject subject, Callback<std::vector<Explanation>> done) {
+  Ask(Explain{0, std::move(subject)}, Unpack(std::move(done)));
+}
+
+void LiveQueueActor::Find(FindMessage find, Callback<PeekedMessage> done) {
+  Callback<std::vector<PeekedMessage>> read =
+      [done = std::move(done)](absl::StatusOr<std::vector<PeekedMessage>> found) mutable {
+        if (!found.ok()) return done(found.status());
+        if (found->empty()) {  // it went while its body was read
+          return done(PeekedMessage{.status = MessageStatus::kSettled});
+        }
+        done(std::move(found->front()));
+      };
+  Callback<std::vector<PeekedMessage>> bodies =
+      [this, read = std::move(read)](absl::StatusOr<std::vector<PeekedMessage>> found) mutable {
+        const bool gone = found.ok() && found->front().status == MessageStatus::kSettled;
+        if (!found.ok() || gone) return read(std::move(found));
+        ReadPeeked(*std::move(found), std::move(read));
+      };
+  Ask(std::move(find), Unpack(std::move(bodies)));
+}
+
 void LiveQueueActor::PeekMessages(Peek peek, Callback<std::vector<PeekedMessage>> done) {
   Callback<std::vector<PeekedMessage>> read =
       [this, done = std::move(done)](absl::StatusOr<std::vector<PeekedMessage>> peeked) mutable {

@@ -32,6 +32,8 @@ class QueueDirectory {
  public:
   virtual ~QueueDirectory() = default;
   virtual absl::StatusOr<std::shared_ptr<QueueActor>> Find(std::string_view name) const = 0;
+  /// Null when there is none.
+  virtual std::shared_ptr<QueueActor> FindById(QueueId id) const = 0;
   virtual void Forget(const std::string& name, QueueId id) = 0;
 };
 
@@ -67,6 +69,14 @@ class LiveQueueActor final : public QueueActor,
   void Info(Callback<QueueInfo> done) override;
   void PeekMessages(Peek peek, Callback<std::vector<PeekedMessage>> done) override;
   void Delete(bool force, Callback<std::uint64_t> done) override;
+  void Cancel(std::vector<Sequence> sequences, Callback<CancelResult> done) override;
+  void Find(FindMessage find, Callback<PeekedMessage> done) override;
+  void ShowDedup(KeyHash key, Callback<DedupInfo> done) override;
+  void ForgetDedupKey(KeyHash key, Callback<DedupInfo> done) override;
+  void History(Sequence sequence, std::uint32_t limit,
+               Callback<std::vector<HistoryEntry>> done) override;
+  void Clients(Callback<ClientList> done) override;
+  void Why(ExplainSubject subject, Callback<std::vector<Explanation>> done) override;
   void Prepare(PrepareTransaction prepare,
                absl::AnyInvocable<void(TransactionPrepared)> done) override;
   void Commit(CommitTransaction commit, absl::AnyInvocable<void(CommitOutcome)> done) override;
@@ -104,6 +114,7 @@ class LiveQueueActor final : public QueueActor,
   void Perform(WantCredit& effect);
   void Perform(CreditReturned& effect);
   void Perform(SendLeaseLost& effect);
+  void Perform(SendRecall& effect);
   void Perform(SendEndOfQueue& effect);
   void Perform(ConsumerDrained& effect);
   void Perform(ConsumerGone& effect);
@@ -111,6 +122,9 @@ class LiveQueueActor final : public QueueActor,
   void Perform(TransactionPrepared& effect);
   void Perform(TransactionDone& effect);
   void Perform(MoveToDeadLetter& effect);
+  void Perform(DivertToDeadLetter& effect);
+  void Perform(AskRef& effect);
+  void Perform(TellRef& effect);
 
   void Append(CommitRequest commit);
   void Load(ChunkKey chunk);

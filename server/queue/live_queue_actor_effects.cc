@@ -142,6 +142,12 @@ void LiveQueueActor::Perform(SendLeaseLost& effect) {
   found->second.sink->OnLeaseLost(found->second.slot, std::move(effect.ranges), effect.code);
 }
 
+void LiveQueueActor::Perform(SendRecall& effect) {
+  const auto found = consumers_.find(effect.consumer);
+  if (found == consumers_.end()) return;
+  found->second.sink->OnRecall(found->second.slot, std::move(effect.ranges));
+}
+
 void LiveQueueActor::Perform(SendEndOfQueue& effect) {
   const auto found = consumers_.find(effect.consumer);
   if (found != consumers_.end()) found->second.sink->OnEndOfQueue(found->second.slot);
@@ -193,19 +199,58 @@ void LiveQueueActor::Perform(MoveToDeadLetter& effect) {
   if (!target.ok()) return;
   auto bodies = std::make_shared<std::vector<std::shared_ptr<const storage::Body>>>();
   TransactionTarget move{.queue = *target, .bypass_dedup = true};
-  std::vector<Sequence> sequences;
+  std::vector<Sequence> leaving;
   for (MoveToDeadLetter::Item& item : effect.items) {
     move.batch.messages.push_back(
         {.element = item.body->Element(item.index), .charge_bytes = item.charge_bytes});
     move.origins.push_back(std::move(item.origin));
-    sequences.push_back(item.sequence);
+    leaving.push_back(item.sequence);
     bodies->push_back(std::move(item.body));
   }
   move.batch.owner = bodies;
   std::vector<TransactionTarget> targets;
   targets.push_back(std::move(move));
-  RunTransaction({shared_from_this(), {}, std::move(sequences)}, std::move(targets),
+  RunTransaction({shared_from_this(), {}, std::move(leaving), {}}, std::move(targets),
                  [](const TransactionResult&) {});
+}
+
+void LiveQueueActor::Perform(DivertToDeadLetter& effect) {
+  absl::StatusOr<std::shared_ptr<QueueActor>> dead_letters =
+      deps_.directory->Find(core_->settings().dead_letter_queue);
+  if (!dead_letters.ok()) {
+    return Post(DivertFailed{effect.divert, ErrorInfoOf(dead_letters.status())});
+  }
+  TransactionTarget target{.queue = *std::move(dead_letters), .bypass_dedup = true};
+  target.batch.messages.push_back(
+      {.element = effect.element, .charge_bytes = effect.charge_bytes});
+  target.batch.owner = std::move(effect.owner);
+  target.origins.push_back(std::move(effect.origin));
+  std::vector<TransactionTarget> targets;
+  targets.push_back(std::move(target));
+  RunTransaction({shared_from_this(), {}, {}, {effect.divert}}, std::move(targets),
+                 [self = shared_from_this(), divert = effect.divert](TransactionResult result) {
+                   if (result.committed) return;
+                   ErrorInfo error = result.error.value_or(ErrorInfo{});
+                   if (!result.publishes.empty() && !result.publishes[0].empty()) {
+                     const auto* refused = std::get_if<ErrorInfo>(&result.publishes[0][0]);
+                     if (refused != nullptr) error = *refused;
+                   }
+                   self->Post(DivertFailed{divert, std::move(error)});
+                 });
+}
+
+// ---- deliver_after
+
+void LiveQueueActor::Perform(AskRef& effect) {
+  const std::shared_ptr<QueueActor> queue = deps_.directory->FindById(effect.ref.queue);
+  if (queue != nullptr) return queue->Post(WatchMessage{id_, effect.ref.sequence});
+  Post(RefAnswer{effect.ref, RefState::kUnknown});
+}
+
+void LiveQueueActor::Perform(TellRef& effect) {
+  if (const std::shared_ptr<QueueActor> queue = deps_.directory->FindById(effect.watcher)) {
+    queue->Post(effect.answer);
+  }
 }
 
 // ---- peek

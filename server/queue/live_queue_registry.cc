@@ -111,7 +111,7 @@ absl::Status LiveQueueRegistry::Recover() {
   }
   {
     base::MutexLock lock(mutex_);
-    for (const auto& actor : actors) queues_.emplace(actor->name(), actor);
+    for (const auto& actor : actors) AddLocked(actor);
   }
   for (const auto& actor : actors) actor->Wake();
   recovery_time_ = std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -139,6 +139,17 @@ absl::StatusOr<std::shared_ptr<QueueActor>> LiveQueueRegistry::Find(std::string_
   return ToStatus(QueueError(Reason::kQueueNotFound, name, text));
 }
 
+void LiveQueueRegistry::AddLocked(std::shared_ptr<LiveQueueActor> actor) {
+  by_id_[actor->id()] = actor;
+  queues_.emplace(actor->name(), std::move(actor));
+}
+
+std::shared_ptr<QueueActor> LiveQueueRegistry::FindById(QueueId id) const {
+  base::MutexLock lock(mutex_);
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : found->second;
+}
+
 void LiveQueueRegistry::Forget(const std::string& name, QueueId id) {
   std::shared_ptr<LiveQueueActor> gone;
   base::MutexLock lock(mutex_);
@@ -146,6 +157,7 @@ void LiveQueueRegistry::Forget(const std::string& name, QueueId id) {
   if (found == queues_.end() || found->second->id() != id) return;
   gone = std::move(found->second);
   queues_.erase(found);
+  by_id_.erase(id);
 }
 
 // ---- create and delete
@@ -212,7 +224,7 @@ void LiveQueueRegistry::OnCreated(const std::string& name, storage::QueueRecord 
     base::MutexLock lock(mutex_);
     pending = std::move(creating_[name]);
     creating_.erase(name);
-    if (actor != nullptr) queues_.emplace(name, actor);
+    if (actor != nullptr) AddLocked(actor);
   }
   bool first = true;
   for (auto& [wanted, done] : pending.waiting) {

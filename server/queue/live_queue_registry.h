@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_map.h"
 #include "proto/base/mutex.h"
 #include "server/queue/live_queue_actor.h"
 #include "server/queue/queue_registry.h"
@@ -27,6 +28,7 @@ class LiveQueueRegistry final : public QueueRegistry, public QueueDirectory {
   absl::Status Recover();
 
   absl::StatusOr<std::shared_ptr<QueueActor>> Find(std::string_view name) const override;
+  std::shared_ptr<QueueActor> FindById(QueueId id) const override;
   void Forget(const std::string& name, QueueId id) override;
   void Create(std::string name, QueueSettings settings,
               QueueActor::Callback<CreatedQueue> done) override;
@@ -46,6 +48,7 @@ class LiveQueueRegistry final : public QueueRegistry, public QueueDirectory {
   };
 
   std::shared_ptr<LiveQueueActor> MakeActor(RecoveredQueue recovered);
+  void AddLocked(std::shared_ptr<LiveQueueActor> actor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CompareWithExisting(const std::shared_ptr<QueueActor>& queue, const QueueSettings& settings,
                            QueueActor::Callback<CreatedQueue> done);
   void OnCreated(const std::string& name, storage::QueueRecord record, QueueSettings settings,
@@ -61,6 +64,7 @@ class LiveQueueRegistry final : public QueueRegistry, public QueueDirectory {
 
   mutable base::Mutex mutex_;
   absl::btree_map<std::string, std::shared_ptr<LiveQueueActor>> queues_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<QueueId, std::shared_ptr<LiveQueueActor>> by_id_ ABSL_GUARDED_BY(mutex_);
   absl::btree_map<std::string, Pending> creating_ ABSL_GUARDED_BY(mutex_);
   std::uint32_t next_number_ ABSL_GUARDED_BY(mutex_) = 1;
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;

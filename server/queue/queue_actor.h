@@ -53,6 +53,15 @@ class QueueActor {
   virtual void Info(Callback<QueueInfo> done) = 0;
   virtual void PeekMessages(Peek peek, Callback<std::vector<PeekedMessage>> done) = 0;
   virtual void Delete(bool force, Callback<std::uint64_t> done) = 0;
+  virtual void Cancel(std::vector<Sequence> sequences, Callback<CancelResult> done) = 0;
+  /// MESSAGE_NOT_FOUND when neither the sequence nor the key is known.
+  virtual void Find(FindMessage find, Callback<PeekedMessage> done) = 0;
+  virtual void ShowDedup(KeyHash key, Callback<DedupInfo> done) = 0;
+  virtual void ForgetDedupKey(KeyHash key, Callback<DedupInfo> done) = 0;
+  virtual void History(Sequence sequence, std::uint32_t limit,
+                       Callback<std::vector<HistoryEntry>> done) = 0;
+  virtual void Clients(Callback<ClientList> done) = 0;
+  virtual void Why(ExplainSubject subject, Callback<std::vector<Explanation>> done) = 0;
 
   /// How a transaction ended at its source. `unknown`: the commit may or may not be there.
   struct CommitOutcome {

@@ -143,6 +143,8 @@ class QueueCore {
   void ParkRun(const FlightRun& run, std::uint32_t attempts, const std::string& reason);
   void Hold(Chunk& chunk, std::uint32_t index, Held held);
   void WriteAttempt(Sequence sequence, const Held& held);
+  std::vector<storage::AttemptNote> NotesOf(const FlightRun& run, std::uint32_t i) const;
+  void AddNote(Held& held, ConsumerId consumer, const std::string& error) const;
   std::int64_t BackoffNs(std::uint32_t attempt, Sequence sequence) const;
   void ExpireLeases();
   void CountBack(const FlightRun& run);
@@ -172,6 +174,16 @@ class QueueCore {
   void WriteQueueRecord();
   std::uint64_t PurgeChunk(Chunk& chunk);
   PeekedMessage PeekAt(const Chunk& chunk, std::uint32_t index) const;
+  void Handle(CancelMessages& event);
+  void Handle(FindMessage& event);
+  void Handle(GetDedup& event);
+  void Handle(ForgetDedup& event);
+  void Handle(GetHistory& event);
+  void Handle(ListClients& event);
+  void Handle(Explain& event);
+  void Handle(WatchMessage& event);
+  void Handle(RefAnswer& event);
+  void Handle(DivertFailed& event);
   std::vector<PeekedMessage> PeekHeld(const Peek& peek) const;
   std::vector<PeekedMessage> PeekInFlight(const Peek& peek) const;
   std::vector<PeekedMessage> PeekChunks(const Peek& peek) const;

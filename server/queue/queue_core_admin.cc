@@ -161,7 +161,7 @@ PeekedMessage QueueCore::PeekAt(const Chunk& chunk, std::uint32_t index) const {
   peeked.status = StatusOf(peeked.sequence);
   if (const Held* held = held_.Find(peeked.sequence)) {
     peeked.attempts = held->attempts;
-    peeked.last_error = held->last_error;
+    peeked.notes = held->notes;
     if (held->state == HeldState::kDelayed) {
       peeked.deliver_at_ms =
           around_->now.wall_ms + (held->due_ns - around_->now.steady_ns) / kNsPerMs;

@@ -108,7 +108,8 @@ void QueueCore::Return(const FlightRun& run, bool charged, std::int64_t delay_ns
   }
   for (std::uint32_t i = 0; i < run.count; ++i) {
     const std::uint32_t index = run.first_index + i;
-    Held held{.attempts = attempts, .last_error = error};
+    Held held{.attempts = attempts, .notes = NotesOf(run, i)};
+    if (charged) AddNote(held, run.consumer, error);
     if (delay_ns > 0) {
       held.state = HeldState::kDelayed;
       held.due_ns = around_->now.steady_ns + delay_ns;
@@ -129,7 +130,8 @@ void QueueCore::ParkRun(const FlightRun& run, std::uint32_t attempts, const std:
   for (std::uint32_t i = 0; i < run.count; ++i) {
     const std::uint32_t index = run.first_index + i;
     const Sequence sequence = run.chunk->SequenceAt(index);
-    Held held{.attempts = attempts, .state = HeldState::kParked, .last_error = reason};
+    Held held{.attempts = attempts, .state = HeldState::kParked, .notes = NotesOf(run, i)};
+    AddNote(held, run.consumer, reason);
     WriteAttempt(sequence, held);
     Hold(*run.chunk, index, std::move(held));
     if (!settings_.dead_letter_queue.empty()) to_move_.push_back(sequence);
@@ -144,7 +146,7 @@ void QueueCore::WriteAttempt(Sequence sequence, const Held& held) {
                          {.attempts = held.attempts,
                           .state = held.state,
                           .not_before_ms = delayed ? around_->now.wall_ms + wait_ms : 0,
-                          .last_error = held.last_error});
+                            .notes = held.notes});
 }
 
 void QueueCore::Hold(Chunk& chunk, std::uint32_t index, Held held) {
@@ -200,7 +202,7 @@ void QueueCore::MoveParked() {
                           .charge_bytes = held.chunk->ChargeAt(held.index),
                           .origin = {.queue = name_,
                                      .sequence = sequence,
-                                     .reason = held.last_error,
+                                     .reason = held.notes.empty() ? "" : held.notes.back().error,
                                      .attempts = held.attempts,
                                      .time_ms = around_->now.wall_ms},
                           .body = held.chunk->body,

@@ -19,11 +19,20 @@
 
 namespace mqd::queue {
 
+/// What all queues of a namespace share: a count against its quotas.
+class QuotaLedger {
+ public:
+  virtual ~QuotaLedger() = default;
+  /// Counts one more message of `bytes`, unless a quota would be passed; says why not.
+  virtual std::optional<ErrorInfo> Take(std::uint64_t bytes) = 0;
+};
+
 /// What a turn sees of the world.
 struct Surroundings {
   Now now;
   bool disk_low = false;
   bool cache_full = false;  // bodies of this turn's commits should not stay in memory
+  QuotaLedger* ledger = nullptr;  // null: the namespace has no quota
 };
 
 /// The delivery ids of a broker's epoch begin here; 2^44 fit before the next epoch's.

@@ -171,7 +171,7 @@ void QueueCore::Handle(CommitTransaction& event) {
     seen.emplace(entry.range.first, entry.range.last);
   }
   bool held = !deleting_;
-  for (const Sequence sequence : event.parked) {
+  for (const Sequence sequence : event.leaving) {
     const Held* found = held_.Find(sequence);
     held = held && found != nullptr && found->state == storage::HeldState::kParked;
   }
@@ -180,7 +180,7 @@ void QueueCore::Handle(CommitTransaction& event) {
     return;
   }
   SettleResult result = ApplyEntries(event.entries);
-  for (const Sequence sequence : event.parked) {
+  for (const Sequence sequence : event.leaving) {
     const Held parked = held_.Take(sequence);
     SettleMessages(*parked.chunk, parked.index, parked.index + 1);
     if (durable()) open_batch_.DeleteAttempt(id_, sequence);

@@ -211,7 +211,7 @@ void QueueCore::RestoreAttempts(RecoveredQueue& recovered, const Now& now) {
     if (!index.has_value() || chunk->settled.Contains(*index)) continue;
     Held held{.attempts = attempt.attempts,
               .state = attempt.state,
-              .last_error = std::move(attempt.last_error)};
+              .notes = std::move(attempt.notes)};
     if (held.state == storage::HeldState::kDelayed) {
       const std::int64_t wait_ms = std::max<WallMs>(0, attempt.not_before_ms - now.wall_ms);
       held.due_ns = now.steady_ns + std::min(wait_ms, kDelayMaxMs) * kNsPerMs;

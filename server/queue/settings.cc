@@ -44,6 +44,8 @@ void VisitFields(Settings& s, Visit&& visit) {
   visit("max_publish_rate", s.max_publish_rate);
   visit("max_delivery_rate", s.max_delivery_rate);
   visit("kind", s.kind);
+  visit("history_entries", s.history_entries);
+  visit("ageing_floor", s.ageing_floor);
 }
 
 template <class Enum>

@@ -75,6 +75,8 @@ struct QueueSettings {
   std::uint64_t max_publish_rate = kUnlimited;
   std::uint64_t max_delivery_rate = kUnlimited;
   QueueKind kind = QueueKind::kWork;
+  std::uint32_t history_entries = 0;
+  std::chrono::milliseconds ageing_floor{30'000};
   bool operator==(const QueueSettings&) const = default;
 };
 

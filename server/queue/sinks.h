@@ -45,6 +45,8 @@ class ConsumeSink {
                                 bool more) = 0;
   virtual void OnLeaseLost(std::uint32_t slot, std::vector<DeliveryRange> ranges,
                            LeaseLostCode code) = 0;
+  /// Deliveries that the consumer should release unless it has begun them.
+  virtual void OnRecall(std::uint32_t slot, std::vector<DeliveryRange> ranges) = 0;
   virtual void OnEndOfQueue(std::uint32_t slot) = 0;
   virtual void OnDrained(std::uint32_t slot, std::uint64_t released, std::uint64_t in_flight) = 0;
   virtual void OnGoAway(std::uint32_t slot, GoAwayCode code, ErrorInfo error) = 0;

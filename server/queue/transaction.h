@@ -46,11 +46,13 @@ struct TransactionResult {
   std::optional<ErrorInfo> error;
 };
 
-/// What leaves the source: settled deliveries, or parked messages.
+/// What leaves the source: settled deliveries; or ready, delayed or parked messages; or publishes
+/// that it does not take itself. One of the three.
 struct TransactionSource {
   std::shared_ptr<QueueActor> queue;
   std::vector<SettleEntry> entries;
-  std::vector<Sequence> parked;
+  std::vector<Sequence> leaving;
+  std::vector<std::uint64_t> diverted;
 };
 
 /// Targets are queues of the source's namespace, all different.

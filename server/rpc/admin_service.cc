@@ -56,7 +56,7 @@ bool FillPeeked(const queue::PeekedMessage& peeked, v1::PeekedMessage& out) {
   SetTimestamp(peeked.publish_time_ms, *out.mutable_publish_time());
   if (peeked.deliver_at_ms != 0) SetTimestamp(peeked.deliver_at_ms, *out.mutable_deliver_at());
   out.set_delivery_id(peeked.delivery_id);
-  out.set_last_error(peeked.last_error);
+  if (!peeked.notes.empty()) out.set_last_error(peeked.notes.back().error);
   v1::PublishRequest holder;  // field 15 there is what an element is
   const std::string_view element = peeked.body->Element(peeked.index);
   if (!holder.ParseFromArray(element.data(), static_cast<int>(element.size()))) return false;

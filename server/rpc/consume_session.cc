@@ -339,6 +339,13 @@ void ConsumeSession::OnLeaseLost(std::uint32_t slot, std::vector<queue::Delivery
   if (again) AskAgain(slot);
 }
 
+void ConsumeSession::OnRecall(std::uint32_t slot, std::vector<queue::DeliveryRange> ranges) {
+  v1::ConsumeStreamResponse frame;
+  frame.mutable_recall()->set_queue_index(slot);
+  ToProto(ranges, *frame.mutable_recall()->mutable_ranges());
+  if (!ended()) SendInOrder(frame);
+}
+
 void ConsumeSession::OnEndOfQueue(std::uint32_t slot) {
   v1::ConsumeStreamResponse frame;
   frame.mutable_end_of_queue()->set_queue_index(slot);

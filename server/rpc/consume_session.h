@@ -42,6 +42,7 @@ class ConsumeSession final : public StreamSession, public queue::ConsumeSink {
                         bool more) override;
   void OnLeaseLost(std::uint32_t slot, std::vector<queue::DeliveryRange> ranges,
                    queue::LeaseLostCode code) override;
+  void OnRecall(std::uint32_t slot, std::vector<queue::DeliveryRange> ranges) override;
   void OnEndOfQueue(std::uint32_t slot) override;
   void OnDrained(std::uint32_t slot, std::uint64_t released, std::uint64_t in_flight) override;
   void OnGoAway(std::uint32_t slot, queue::GoAwayCode code, queue::ErrorInfo error) override;

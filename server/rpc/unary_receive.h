@@ -38,6 +38,7 @@ class UnaryReceive final : public UnaryCall, public queue::ConsumeSink {
   void OnCreditReturned(std::uint32_t, std::uint64_t, std::int64_t, bool) override {}
   void OnLeaseLost(std::uint32_t, std::vector<queue::DeliveryRange>,
                    queue::LeaseLostCode) override {}
+  void OnRecall(std::uint32_t, std::vector<queue::DeliveryRange>) override {}
   void OnEndOfQueue(std::uint32_t slot) override;
   void OnDrained(std::uint32_t slot, std::uint64_t released, std::uint64_t in_flight) override;
   void OnGoAway(std::uint32_t slot, queue::GoAwayCode code, queue::ErrorInfo error) override;

@@ -54,12 +54,16 @@ ChunkRecord ExampleRewrittenChunk() {
                         .expires_at_ms = 1'700'003'600'000,
                         .priority = 9,
                         .ordering_key = "k1",
-                        .idempotency_key = "order-7",
                         .dead_letter = {{.queue = "default/jobs",
                                          .sequence = 12,
                                          .reason = "max_attempts",
                                          .attempts = 16,
-                                         .time_ms = 1'699'999'999'999}}}}};
+                                         .time_ms = 1'699'999'999'999,
+                                         .notes = {{.attempt = 16,
+                                                    .time_ms = 1'699'999'999'998,
+                                                    .consumer = "w1",
+                                                    .error = "boom"}}}},
+                        .deliver_after = {{.queue = 8, .sequence = 3}}}}};
 }
 
 SettleRecord ExampleSettles() { return {{{0, 2}, {5, 300}}}; }
@@ -68,7 +72,7 @@ AttemptRecord ExampleAttempt() {
   return {.attempts = 2,
           .state = HeldState::kDelayed,
           .not_before_ms = 1'700'000'005'000,
-          .last_error = "boom"};
+          .notes = {{.attempt = 2, .time_ms = 1'700'000'004'000, .consumer = "w1", .error = "boom"}}};
 }
 
 DedupRecord ExampleDedup() {
