@@ -63,6 +63,7 @@ struct DeliveryRun {
   std::shared_ptr<const storage::Body> body;
   std::uint32_t first_index = 0;
   std::uint64_t fence = 0;  // as mqd.v1.DeliveryRun
+  std::uint64_t charge_bytes = 0;  // of all
   std::optional<storage::DeadLetterOrigin> dead_letter;  // then count is 1
   std::string_view elements() const { return body->Elements(first_index, first_index + count); }
 };

@@ -192,6 +192,11 @@ struct CommitTransaction {
   bool flush = false;
 };
 
+/// The dead-letter queue did not take a parked message; it is tried again later.
+struct MoveFailed {
+  Sequence sequence = 0;
+};
+
 /// The dead-letter queue did not take it.
 struct DivertFailed {
   std::uint64_t divert = 0;
@@ -329,6 +334,6 @@ using Event =
                  CommitTransaction, EndTransaction, CloseQueue, ReopenQueue, PurgeQueue,
                  UpdateSettings, DeleteQueue, GetStats, Peek, CancelMessages, FindMessage, GetDedup,
                  ForgetDedup, GetHistory, ListClients, Explain, WatchMessage, RefAnswer,
-                 DivertFailed, CommitDone, BodyLoaded, Tick>;
+                 DivertFailed, MoveFailed, CommitDone, BodyLoaded, Tick>;
 
 }  // namespace mqd::queue

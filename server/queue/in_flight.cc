@@ -107,6 +107,27 @@ void InFlightTable::Orphan(ConsumerId consumer) {
   }
 }
 
+std::uint64_t InFlightTable::Unstarted(ConsumerId consumer) const {
+  std::uint64_t count = 0;
+  for (const auto& [first, run] : runs_) {
+    if (run.consumer == consumer && !run.started && !run.recalled) count += run.count;
+  }
+  return count;
+}
+
+std::vector<DeliveryRange> InFlightTable::Recall(ConsumerId consumer, std::uint64_t messages) {
+  std::vector<DeliveryRange> ranges;
+  std::vector<DeliveryId> firsts;
+  for (auto run = runs_.rbegin(); run != runs_.rend() && messages > 0; ++run) {
+    if (run->second.consumer != consumer || run->second.started || run->second.recalled) continue;
+    const auto part = static_cast<std::uint32_t>(std::min<std::uint64_t>(messages, run->second.count));
+    ranges.push_back({run->second.last() - part + 1, run->second.last()});
+    messages -= part;
+  }
+  for (const DeliveryRange& range : ranges) SplitAt(range.first)->second.recalled = true;
+  return ranges;
+}
+
 const FlightRun* InFlightTable::Find(const Chunk* chunk, std::uint32_t index) const {
   for (const auto& [first, run] : runs_) {
     if (run.chunk == chunk && run.first_index <= index && index < run.first_index + run.count) {

@@ -19,6 +19,8 @@
 
 namespace mqd::queue {
 
+struct KeyState;
+
 struct FlightRun {
   DeliveryId first = 0;
   std::uint32_t count = 0;
@@ -28,6 +30,9 @@ struct FlightRun {
   ConsumerId consumer = 0;
   std::int64_t deadline_ns = 0;
   bool started = false;
+  bool recalled = false;
+  KeyState* key = nullptr;  // then count is 1
+  std::vector<storage::AttemptNote> notes;  // of earlier attempts; then count is 1
 
   DeliveryId last() const { return first + count - 1; }
   DeliveryRange range() const { return {first, last()}; }
@@ -47,6 +52,12 @@ class InFlightTable {
 
   /// Gives all of `consumer` to nobody: only its lease ends such a delivery.
   void Orphan(ConsumerId consumer);
+
+  /// The newest unstarted deliveries of `consumer` that were not recalled yet, about `messages` of
+  /// them; they count as recalled from now on.
+  std::vector<DeliveryRange> Recall(ConsumerId consumer, std::uint64_t messages);
+  /// How many of `consumer` are not started.
+  std::uint64_t Unstarted(ConsumerId consumer) const;
 
   /// The run that holds message `index` of `chunk`, or null.
   const FlightRun* Find(const Chunk* chunk, std::uint32_t index) const;

@@ -191,12 +191,13 @@ void LiveQueueActor::Perform(TransactionDone& effect) {
   done({.committed = effect.committed, .result = std::move(effect.result)});
 }
 
-// A message that finds its dead-letter queue missing or full stays parked; it is tried again at the
-// next start.
 void LiveQueueActor::Perform(MoveToDeadLetter& effect) {
   absl::StatusOr<std::shared_ptr<QueueActor>> target =
       deps_.directory->Find(core_->settings().dead_letter_queue);
-  if (!target.ok()) return;
+  if (!target.ok()) {
+    for (const MoveToDeadLetter::Item& item : effect.items) Post(MoveFailed{item.sequence});
+    return;
+  }
   auto bodies = std::make_shared<std::vector<std::shared_ptr<const storage::Body>>>();
   TransactionTarget move{.queue = *target, .bypass_dedup = true};
   std::vector<Sequence> leaving;
@@ -210,8 +211,11 @@ void LiveQueueActor::Perform(MoveToDeadLetter& effect) {
   move.batch.owner = bodies;
   std::vector<TransactionTarget> targets;
   targets.push_back(std::move(move));
-  RunTransaction({shared_from_this(), {}, std::move(leaving), {}}, std::move(targets),
-                 [](const TransactionResult&) {});
+  RunTransaction({shared_from_this(), {}, leaving, {}}, std::move(targets),
+                 [self = shared_from_this(), leaving](const TransactionResult& result) {
+                   if (result.committed) return;
+                   for (const Sequence sequence : leaving) self->Post(MoveFailed{sequence});
+                 });
 }
 
 void LiveQueueActor::Perform(DivertToDeadLetter& effect) {

@@ -15,13 +15,22 @@ constexpr int kDeliveryCounterBits = 44;
 constexpr std::uint64_t kEpochMask = (std::uint64_t{1} << 20) - 1;
 /// After a body could not be read: the disk is not asked without pause.
 constexpr std::int64_t kReloadPauseNs = 1'000 * kNsPerMs;
+
+/// Events of clients, which keep a queue with expires_after_idle alive.
+template <class Event>
+constexpr bool kIsUse =
+    std::is_same_v<Event, PublishBatch> || std::is_same_v<Event, AttachPublisher> ||
+    std::is_same_v<Event, DetachPublisher> || std::is_same_v<Event, AttachConsumer> ||
+    std::is_same_v<Event, DetachConsumer> || std::is_same_v<Event, Settle> ||
+    std::is_same_v<Event, PrepareTransaction> || std::is_same_v<Event, CommitTransaction> ||
+    std::is_same_v<Event, UpdateSettings>;
 }  // namespace
 
 DeliveryId FirstDelivery(storage::Epoch epoch) {
   return ((epoch & kEpochMask) << kDeliveryCounterBits) + 1;
 }
 
-QueueCore::QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const Now& now)
+QueueData::QueueData(const RecoveredQueue& recovered, DeliveryId first_delivery, const Now& now)
     : id_(recovered.record.id),
       name_(recovered.record.name),
       create_time_ms_(recovered.record.create_time_ms),
@@ -30,7 +39,16 @@ QueueCore::QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const 
       closed_(recovered.record.closed),
       next_sequence_(recovered.record.sequence_limit),
       sequence_limit_(recovered.record.sequence_limit),
-      next_delivery_(first_delivery) {
+      next_delivery_(first_delivery),
+      base_wall_ms_(now.wall_ms),
+      base_steady_ns_(now.steady_ns),
+      last_used_ns_(now.steady_ns),
+      random_state_(first_delivery ^ (id_ << 32)) {
+  history_.SetLimit(settings_.history_entries);
+}
+
+QueueCore::QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const Now& now)
+    : ReadyOrder(recovered, first_delivery, now) {
   Restore(recovered, now);
 }
 
@@ -46,6 +64,7 @@ void QueueCore::Step(Event event, const Surroundings& around, Effects& effects) 
   effects_ = &effects;
   std::visit(
       [this](auto& kind) {
+        if constexpr (kIsUse<std::decay_t<decltype(kind)>>) last_used_ns_ = now_ns();
         if constexpr (requires { kind.request; }) {
           if (deleting_) {
             return Reply(kind.request,
@@ -65,94 +84,58 @@ void QueueCore::EndTurn(const Surroundings& around, Effects& effects) {
     room_freed_ = false;
     AdmitWaiters();
     SealCommit();
+    Dispatch();
+    SealCommit();  // what AT_MOST_ONCE settled
   } while (room_freed_ && !waiters_.empty());
   MoveParked();
-  Dispatch();
+  FlushEarlyConfirms();
   FlushOutboxes();
   BalanceOnDemand();
+  RecallForIdle();
   TellEnd();
   ReadAhead();
+  PlanWallCheck();
 }
 
 void QueueCore::RunDue() {
   ExpireLeases();
-  held_.ReadyUntil(around_->now.steady_ns);
+  ReadyDue();
+  ExpireTtl();
   ExpireWaiters();
+  ExpireAwaited();
   ExpireDedup();
-  if (around_->now.steady_ns >= next_reload_ns_) {
+  if (now_ns() >= next_reload_ns_) {
     next_reload_ns_ = kNever;
     for (const ChunkKey& key : std::exchange(failed_loads_, {})) {
       const auto chunk = chunks_.find(key.first_sequence);
       if (chunk != chunks_.end() && chunk->second->key == key) chunk->second->load_pending = false;
     }
   }
-  if (around_->now.steady_ns >= next_rewrite_ns_) RewriteSparseChunks();
+  if (now_ns() >= next_rewrite_ns_) RewriteSparseChunks();
+  if (now_ns() >= next_ask_ns_) AskAgain();
+  ExpireIdle();
 }
 
 std::int64_t QueueCore::next_wake_ns() const {
-  std::int64_t wake = std::min(in_flight_.earliest_deadline_ns(), next_rewrite_ns_);
-  wake = std::min(wake, next_reload_ns_);
-  wake = std::min(wake, held_.earliest_due_ns());
+  std::int64_t wake =
+      std::min({in_flight_.earliest_deadline_ns(), next_rewrite_ns_, next_reload_ns_,
+                held_.earliest_due_ns(), next_dedup_ns_, next_wall_check_ns_, next_move_ns_,
+                next_ask_ns_, next_rate_ns_, recall_wake_ns_});
   if (!waiter_deadlines_.empty()) wake = std::min(wake, waiter_deadlines_.begin()->first);
-  return std::min(wake, next_dedup_ns_);
-}
-
-// ---- publishers and consumers come and go
-
-void QueueCore::Handle(AttachPublisher& event) {
-  if (deleting_) {
-    Send(PublisherAttached{
-        event.publisher, {}, MakeError(Reason::kQueueNotFound, "the queue is being deleted")});
-    return;
+  if (!awaited_deadlines_.empty()) wake = std::min(wake, awaited_deadlines_.begin()->first);
+  const bool unused = publishers_.empty() && consumers_.empty();
+  if (settings_.expires_after_idle.count() > 0 && unused && !deleting_) {
+    wake = std::min(wake, last_used_ns_ + settings_.expires_after_idle.count() * kNsPerMs);
   }
-  DropProducersExpired();
-  AttachedPublisher attached;
-  if (event.producer.has_value()) {
-    Producer* known = producers_.Find(*event.producer);
-    if (known != nullptr) {
-      attached.resumed = true;
-      attached.last_publish_id = known->record.last_publish_id;
-      if (known->connected != 0) {
-        const PublisherId old = known->connected;
-        DropWaitersOf(old);
-        publishers_.erase(old);
-        Send(PublisherGone{
-            old, GoAwayCode::kFenced,
-            MakeError(Reason::kFenced, "the same producer_id opened another stream")});
-      }
-    } else {
-      known = &producers_.Insert(*event.producer);
-    }
-    known->connected = event.publisher;
-  }
-  publishers_[event.publisher] = Publisher{.producer = event.producer};
-  Send(PublisherAttached{event.publisher, attached, std::nullopt});
-}
-
-void QueueCore::Handle(DetachPublisher& event) {
-  const auto found = publishers_.find(event.publisher);
-  if (found == publishers_.end()) return;
-  DropWaitersOf(event.publisher);
-  if (found->second.producer.has_value()) {
-    if (Producer* producer = producers_.Find(*found->second.producer)) {
-      producer->connected = 0;
-      producer->record.last_seen_ms = around_->now.wall_ms;
-    }
-  }
-  publishers_.erase(found);
-}
-
-void QueueCore::DropProducersExpired() {
-  for (const ProducerId& gone : producers_.Expire(around_->now.wall_ms)) {
-    if (durable()) open_batch_.DeleteProducer(id_, gone);
-  }
+  return wake;
 }
 
 // ---- commits
 
 bool QueueCore::OpenCommitEmpty() const {
   return open_batch_.empty() && open_.chunks.empty() && open_.confirms.empty() &&
-         open_.replies.empty() && open_.freed_messages == 0;
+         open_.replies.empty() && open_.freed_messages == 0 && open_.keys.empty() &&
+         open_.deliveries.empty();
 }
 
 void QueueCore::SealChunk() {
@@ -220,7 +203,9 @@ void QueueCore::EndCommit(Commit& commit) {
     chunk.on_disk = true;
     committing_ -= chunk.count;
     totals_.published += chunk.count;
-    fresh_.insert(first);
+    HoldSpecials(chunk);
+    RefreshFresh(chunk);
+    Note(Transition::kPublished, first, chunk.LastSequence());
     DropBodyIfFull(chunk);
   }
   for (const ChunkKey& key : commit.rewritten) {
@@ -236,12 +221,19 @@ void QueueCore::EndCommit(Commit& commit) {
     Hold(*chunk, *index, std::move(held));
   }
   returning_ -= commit.returned.size();
+  for (KeyState* key : commit.keys) FreeKey(*key);
   messages_ -= commit.freed_messages;
   settling_ -= commit.freed_messages;
   bytes_ -= commit.freed_bytes;
-  if (commit.freed_messages > 0) room_freed_ = true;
+  if (commit.freed_messages > 0 || !commit.chunks.empty()) room_freed_ = true;
   for (auto& [publisher, confirms] : commit.confirms) {
     if (publishers_.contains(publisher)) Send(SendConfirms{publisher, std::move(confirms)});
+  }
+  for (auto& [id, run] : commit.deliveries) {
+    const auto consumer = consumers_.find(id);
+    if (consumer == consumers_.end()) continue;  // AT_MOST_ONCE: it was settled
+    const std::uint64_t charge = run.charge_bytes;
+    AddToOutbox(id, consumer->second, std::move(run), charge);
   }
   for (Effect& reply : commit.replies) Send(std::move(reply));
   if (commit.deletes_queue) effects_->deleted = true;
@@ -253,7 +245,7 @@ void QueueCore::Handle(BodyLoaded& event) {
   Chunk& chunk = *found->second;
   if (event.body == nullptr || event.body->count() != chunk.count) {
     failed_loads_.push_back(event.chunk);
-    next_reload_ns_ = std::min(next_reload_ns_, around_->now.steady_ns + kReloadPauseNs);
+    next_reload_ns_ = std::min(next_reload_ns_, now_ns() + kReloadPauseNs);
     return;
   }
   chunk.load_pending = false;
@@ -267,6 +259,10 @@ std::uint64_t QueueCore::ReadyCount() const {
 
 // ---- small things
 
+WallMs QueueCore::MonoMs(const Now& now) const {
+  return base_wall_ms_ + (now.steady_ns - base_steady_ns_) / kNsPerMs;
+}
+
 ErrorInfo QueueCore::MakeError(Reason reason, std::string message) const {
   return {.reason = reason,
           .resource = absl::StrCat("queue ", name_),
@@ -275,6 +271,19 @@ ErrorInfo QueueCore::MakeError(Reason reason, std::string message) const {
 
 void QueueCore::Reply(RequestId request, ErrorInfo error) {
   Send(RequestDone{request, std::move(error)});
+}
+
+std::vector<std::string> QueueCore::Alarms() const {
+  std::vector<std::string> alarms;
+  if (next_move_ns_ != kNever) {
+    alarms.push_back(absl::StrCat(to_move_.size() + moving_.size(), " parked messages wait for room in ",
+                                  settings_.dead_letter_queue,
+                                  "; it is full, closed, paused or missing"));
+  }
+  if (settings_.max_messages == kUnlimited || settings_.max_bytes == kUnlimited) {
+    alarms.emplace_back("the queue is unlimited: only the disk bounds it");
+  }
+  return alarms;
 }
 
 QueueStats QueueCore::Stats(const Now& now) const {
@@ -289,6 +298,9 @@ QueueStats QueueCore::Stats(const Now& now) const {
   stats.consumers = consumers_.size();
   for (const auto& [id, publisher] : publishers_) stats.blocked_publishers += publisher.waiting > 0;
   stats.dedup_entries = dedup_.size();
+  stats.awaited_confirms = awaited_.size();
+  stats.dead_letter_waiting = to_move_.size() + moving_.size();
+  stats.alarms = Alarms();
   if (!chunks_.empty()) {
     stats.oldest_age_ms =
         std::max<std::int64_t>(0, now.wall_ms - chunks_.begin()->second->publish_time_ms);

@@ -5,34 +5,16 @@
 // A turn is: Step() for each waiting event, then EndTurn(), which runs what is due, gives waiting
 // publishers the room that came free, closes one commit, and delivers. Same events and times, same
 // effects. A message is delivered only after its commit; a slot comes free only after the commit of
-// the settle.
+// the settle, except where a newcomer takes it in the same commit (DROP_OLDEST).
 //
 // Threads: One at a time. No clock, thread, disk or lock in here.
 // Limits: The queue's settings; storage::kBodyMessagesMax messages in a chunk.
 
-#include <cstdint>
-#include <deque>
-#include <map>
-#include <memory>
-#include <optional>
-#include <string>
-#include <vector>
-
-#include "absl/container/btree_map.h"
-#include "absl/container/btree_set.h"
-#include "server/queue/chunk.h"
-#include "server/queue/dedup_index.h"
-#include "server/queue/effects.h"
-#include "server/queue/events.h"
-#include "server/queue/held_table.h"
-#include "server/queue/in_flight.h"
-#include "server/queue/producer_table.h"
-#include "server/queue/queue_core_state.h"
-#include "server/queue/queue_recovery.h"
+#include "server/queue/ready_order.h"
 
 namespace mqd::queue {
 
-class QueueCore {
+class QueueCore : private ReadyOrder {
  public:
   /// Deliveries are numbered from `first_delivery`.
   QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const Now& now);
@@ -51,19 +33,19 @@ class QueueCore {
   const QueueSettings& settings() const { return settings_; }
   /// Bytes of message bodies that this queue holds.
   std::uint64_t resident_body_bytes() const { return resident_bytes_; }
+  /// What counts against the bounds and quotas.
+  std::uint64_t held_messages() const { return messages_; }
+  std::uint64_t held_bytes() const { return bytes_; }
 
   QueueStats Stats(const Now& now) const;
   QueueInfo Info(const Now& now) const;
 
  private:
-  // ---- queue_core.cc
-  void Handle(AttachPublisher& event);
-  void Handle(DetachPublisher& event);
+  // ---- queue_core.cc: the turn, its commit
   void Handle(CommitDone& event);
   void Handle(BodyLoaded& event);
   void Handle(Tick&) {}
   void RunDue();
-  void DropProducersExpired();
   /// Closes the open commit: writes it, or ends it at once when there is nothing to write or await.
   void SealCommit();
   void SealChunk();
@@ -74,94 +56,161 @@ class QueueCore {
   void Send(Effect effect) { effects_->sends.push_back(std::move(effect)); }
   void Reply(RequestId request, ErrorInfo error);
   ErrorInfo MakeError(Reason reason, std::string message) const;
-  bool durable() const { return settings_.durability != Durability::kMemory; }
+  /// The wall clock of this core's start, moved on by the steady one.
+  WallMs MonoMs(const Now& now) const;
+  WallMs MonoMs() const { return MonoMs(around_->now); }
+  std::vector<std::string> Alarms() const;
 
-  // ---- queue_core_publish.cc
+  // ---- queue_core_publish.cc: one message after the other
+  void Handle(AttachPublisher& event);
+  void Handle(DetachPublisher& event);
   void Handle(PublishBatch& event);
+  void FenceProducer(const ProducerId& id, AttachedPublisher& attached);
+  std::optional<ErrorInfo> TooManyProducers(const AttachPublisher& event);
+  void DropPublisher(PublisherId publisher);
+  void DropProducersExpired();
   Admitted Admit(Waiter& waiter);
-  /// Null when the message may be stored; otherwise its result was recorded or it must wait.
-  std::optional<ErrorInfo> RefusalFor(const IncomingMessage& message) const;
-  bool HasRoom(const IncomingMessage& message) const;
+  Verdict Judge(Waiter& waiter, const IncomingMessage& message);
+  void Refuse(const Waiter& waiter, const IncomingMessage& message, std::uint64_t publish_id,
+              Verdict& verdict);
+  std::optional<ErrorInfo> RefusalFor(const IncomingMessage& message,
+                                      const SpecialFields* special) const;
+  std::optional<Verdict> JudgeRefs(const SpecialFields& special);
   Producer* ProducerOf(PublisherId publisher);
   bool AnswerFromRecord(Producer* producer, const Waiter& waiter, std::uint64_t publish_id);
-  /// What its idempotency key says of a message: nothing, a result, or that it must wait.
-  std::optional<std::variant<Duplicate, ErrorInfo>> CheckKey(const IncomingMessage& message,
-                                                             bool& pending) const;
+  std::optional<Verdict> CheckKey(const IncomingMessage& message) const;
   bool MakeDedupRoom();
   void RememberKey(const IncomingMessage& message, Sequence sequence, TransactionId pending,
                    storage::Batch& batch);
   Sequence NextSequence();
   void Store(const Waiter& waiter, const IncomingMessage& message, std::uint64_t publish_id,
              Producer* producer);
-  Confirms& ConfirmsOf(PublisherId publisher);
-  void Confirm(PublisherId publisher, std::uint64_t publish_id, Sequence sequence,
-               std::uint32_t charge);
-  void Except(PublisherId publisher, std::uint64_t publish_id, std::uint32_t charge,
-              std::variant<Duplicate, Dropped, ErrorInfo> result);
+  std::optional<storage::MessageControl> ControlFor(const SpecialFields& special,
+                                                    std::uint32_t index) const;
+  void TouchProducers();
+
+  // ---- queue_core_room.cc: when there is no room
+  bool HasRoom(std::uint64_t charge_bytes) const;
+  Verdict JudgeRoom(const IncomingMessage& message);
+  bool HasTaker() const;
+  bool DropOldest();
+  void Divert(const Waiter& waiter, const IncomingMessage& message, std::uint64_t publish_id);
+  void FinishDivert(std::uint64_t divert);
+  void Handle(DivertFailed& event);
   ErrorInfo FullError() const;
   ErrorInfo DedupFullError() const;
+  ErrorInfo WaitError(WaitFor what) const;
   void Enqueue(Waiter waiter);
+  void TellBlocked(const Waiter& waiter);
   void EndWait(const Waiter& waiter);
   void AdmitWaiters();
   void ExpireWaiters();
   void RefuseRest(Waiter& waiter, const ErrorInfo& error);
   void DropWaitersOf(PublisherId publisher);
-  void TouchProducers();
-  MessageStatus StatusOf(Sequence sequence) const;
 
-  // ---- queue_core_dispatch.cc
+  // ---- queue_core_confirm.cc: what each publish id is told, and when
+  void Except(PublisherId publisher, std::uint64_t publish_id, std::uint32_t charge,
+              std::variant<Duplicate, Dropped, ErrorInfo> result);
+  void ConfirmStored(const Waiter& waiter, std::uint64_t publish_id, Sequence sequence,
+                     std::uint32_t charge);
+  ConfirmLevel LevelOf(const Waiter& waiter) const;
+  bool Reached(Sequence sequence, ConfirmLevel level) const;
+  void Await(Sequence sequence, Awaited awaited);
+  void AnswerAwaited(Sequence first, Sequence last, ConfirmLevel reached, ConfirmList& list);
+  void ExpireAwaited();
+  void DropAwaitedOf(PublisherId publisher);
+  void FlushEarlyConfirms();
+
+  // ---- queue_core_consumers.cc: who may take
   void Handle(AttachConsumer& event);
   void Handle(DetachConsumer& event);
   void Handle(GrantCredit& event);
   void Handle(DrainConsumer& event);
-  void Dispatch();
-  Consumer* PickConsumer(ConsumerId& id);
-  bool DeliverTo(ConsumerId id, Consumer& consumer);
-  bool DeliverHeld(ConsumerId id, Consumer& consumer, Sequence sequence);
-  bool DeliverFresh(ConsumerId id, Consumer& consumer, Chunk& chunk);
-  void HandOver(ConsumerId id, Consumer& consumer, Chunk& chunk, std::uint32_t index,
-                std::uint32_t count, std::uint32_t attempt);
-  std::uint32_t Quantum() const;
+  std::optional<ErrorInfo> TooManyConsumers(const AttachConsumer& event);
+  void RemoveConsumer(ConsumerId id, const std::string& why);
   void SetCredit(ConsumerId id, Consumer& consumer, std::int64_t messages, std::int64_t bytes);
-  void FlushOutboxes();
+  bool MayTake(ConsumerId id, const Consumer& consumer) const;
+  void ElectActive();
+  void GiveFence(Consumer& consumer) { consumer.fence = next_delivery_++; }
   void BalanceOnDemand();
+  void RecallForIdle();
   void TellEnd();
-  bool HasReady() const;
+  const std::string& NameOf(ConsumerId consumer) const;
+
+  // ---- queue_core_dispatch.cc: who gets the next message
+  void Dispatch();
+  bool DispatchShared();
+  void DispatchOwn();
+  Consumer* PickConsumer(ConsumerId& id);
+  bool DeliverNext(ConsumerId id, Consumer& consumer, ReadyLanes& lanes, Sequence plain);
+  bool DeliverHeld(ConsumerId id, Consumer& consumer, Sequence sequence);
+  bool DeliverFresh(ConsumerId id, Consumer& consumer, Chunk& chunk, bool alone);
+  void HandOver(ConsumerId id, Consumer& consumer, FlightRun run);
+  DeliveryRun RunFor(const Consumer& consumer, const FlightRun& run) const;
+  void AddToOutbox(ConsumerId id, Consumer& consumer, DeliveryRun run, std::uint64_t charge);
+  std::uint64_t Quantum() const;
+  void FlushOutboxes();
+  bool HasReady() const { return !fresh_.empty() || !lanes_.empty(); }
   std::uint64_t ReadyCount() const;
   void Load(Chunk& chunk);
   void ReadAhead();
 
-  // ---- queue_core_settle.cc
+  // ---- queue_core_settle.cc: what becomes of a delivery
   void Handle(Settle& event);
   void Handle(MarkStarted& event);
   SettleResult ApplyEntries(std::vector<SettleEntry>& entries);
   void ApplyOutcome(const FlightRun& run, SettleOutcome& outcome);
   void Ack(const FlightRun& run);
+  void AckMessages(const FlightRun& run);
   void SettleMessages(Chunk& chunk, std::uint32_t first, std::uint32_t last);
+  void Settled(Chunk& chunk, std::uint32_t first, std::uint32_t last);
   /// Puts a run back: charged attempts rise by one; `delay_ns` 0 is ready at once.
   void Return(const FlightRun& run, bool charged, std::int64_t delay_ns, const std::string& error);
   void ParkRun(const FlightRun& run, std::uint32_t attempts, const std::string& reason);
-  void Hold(Chunk& chunk, std::uint32_t index, Held held);
+  void Park(Chunk& chunk, std::uint32_t index, Held held);
   void WriteAttempt(Sequence sequence, const Held& held);
-  std::vector<storage::AttemptNote> NotesOf(const FlightRun& run, std::uint32_t i) const;
-  void AddNote(Held& held, ConsumerId consumer, const std::string& error) const;
-  std::int64_t BackoffNs(std::uint32_t attempt, Sequence sequence) const;
+  void AddNote(Held& held, const FlightRun& run, const std::string& error) const;
   void ExpireLeases();
   void CountBack(const FlightRun& run);
   ErrorInfo Stale(DeliveryRange range) const;
-  void MoveParked();
+  bool SettledByItself(DeliveryRange range, const SettleOutcome& outcome) const;
 
   // ---- queue_core_transaction.cc
   void Handle(PrepareTransaction& event);
   void Handle(CommitTransaction& event);
   void Handle(EndTransaction& event);
   Admitted AdmitTransaction(Waiter& waiter);
-  void AnswerTransaction(TransactionId transaction,
-                         std::vector<std::variant<Sequence, Duplicate, ErrorInfo>> results,
-                         storage::Batch part, bool accepted);
+  using Results = std::vector<std::variant<Sequence, Duplicate, ErrorInfo>>;
+  /// False when it must wait for a key.
+  bool JudgeTransaction(const Waiter& waiter, std::vector<std::size_t>& fresh, Results& results,
+                        bool& refused);
+  Verdict JudgeTransactionRoom(const Waiter& waiter, const std::vector<std::size_t>& fresh);
+  void AddControl(const Waiter& waiter, const IncomingMessage& message, std::size_t i,
+                  std::uint32_t index, Chunk& chunk) const;
   void StorePrepared(const Waiter& waiter, const std::vector<std::size_t>& fresh,
-                     std::vector<std::variant<Sequence, Duplicate, ErrorInfo>>& results,
-                     storage::Batch& part);
+                     Results& results, storage::Batch& part);
+  void AnswerTransaction(TransactionId transaction, Results results, storage::Batch part,
+                         bool accepted);
+  SettleResult CheckTransaction(const CommitTransaction& event, bool& possible) const;
+  bool Leaves(Sequence sequence) const;
+
+  // ---- queue_core_time.cc: due times, ttl, idleness, deliver_after, dead letters that wait
+  /// Gives committed messages of a chunk the rows that they need.
+  void HoldSpecials(Chunk& chunk);
+  void Hold(Chunk& chunk, std::uint32_t index, Held held);
+  void ReadyDue();
+  void BecomeReady(Sequence sequence);
+  void ExpireTtl();
+  bool ExpireChunk(Chunk& chunk, std::size_t& left);
+  bool IsExpired(const Chunk& chunk, std::uint32_t index) const;
+  void Expire(Chunk& chunk, std::uint32_t index);
+  void ExpireIdle();
+  void PlanWallCheck();
+  void Handle(WatchMessage& event);
+  void Handle(RefAnswer& event);
+  void AskAgain();
+  void MoveParked();
+  void Handle(MoveFailed& event);
 
   // ---- queue_core_admin.cc
   void Handle(CloseQueue& event);
@@ -170,25 +219,29 @@ class QueueCore {
   void Handle(UpdateSettings& event);
   void Handle(DeleteQueue& event);
   void Handle(GetStats& event);
-  void Handle(Peek& event);
-  void WriteQueueRecord();
-  std::uint64_t PurgeChunk(Chunk& chunk);
-  PeekedMessage PeekAt(const Chunk& chunk, std::uint32_t index) const;
   void Handle(CancelMessages& event);
+  void Handle(ForgetDedup& event);
+  void WriteQueueRecord();
+  void Adopt(QueueSettings settings);
+  void DeleteNow(const ErrorInfo& gone, std::optional<Effect> reply);
+  /// A ready, delayed or parked message goes.
+  void Remove(Sequence sequence, Transition why);
+
+  // ---- queue_core_inspect.cc, queue_inspector.h, queue_explainer.h: looking without touching
+  friend class QueueInspector;
+  friend class QueueExplainer;
+  void Handle(Peek& event);
   void Handle(FindMessage& event);
   void Handle(GetDedup& event);
-  void Handle(ForgetDedup& event);
   void Handle(GetHistory& event);
   void Handle(ListClients& event);
   void Handle(Explain& event);
-  void Handle(WatchMessage& event);
-  void Handle(RefAnswer& event);
-  void Handle(DivertFailed& event);
-  std::vector<PeekedMessage> PeekHeld(const Peek& peek) const;
-  std::vector<PeekedMessage> PeekInFlight(const Peek& peek) const;
-  std::vector<PeekedMessage> PeekChunks(const Peek& peek) const;
+  MessageStatus StatusOf(Sequence sequence) const;
+  void Note(Transition transition, Sequence first, Sequence last, std::uint32_t attempt = 0,
+            const std::string& client = "", const std::string& text = "");
+  void Note(Transition transition, const FlightRun& run, const std::string& text = "");
 
-  // ---- queue_core_upkeep.cc
+  // ---- queue_core_upkeep.cc: chunks as they shrink, windows, the way back from disk
   void WriteSettles();
   void RewriteSparseChunks();
   bool WorthRewriting(const Chunk& chunk) const;
@@ -200,63 +253,6 @@ class QueueCore {
   Chunk* FindChunk(Sequence sequence) const;
   void Restore(RecoveredQueue& recovered, const Now& now);
   void RestoreAttempts(RecoveredQueue& recovered, const Now& now);
-
-  const QueueId id_;
-  const std::string name_;
-  const WallMs create_time_ms_;
-  QueueSettings settings_;
-  std::uint64_t generation_;
-  bool closed_;
-  bool deleting_ = false;
-
-  // Set for the length of Step() and EndTurn().
-  const Surroundings* around_ = nullptr;
-  Effects* effects_ = nullptr;
-
-  // Slots. ready = messages_ - committing_ - settling_ - returning_ - in flight - delayed - parked.
-  std::uint64_t messages_ = 0;
-  std::uint64_t bytes_ = 0;
-  std::uint64_t committing_ = 0, settling_ = 0, returning_ = 0;
-
-  Sequence next_sequence_;
-  Sequence sequence_limit_;
-  DeliveryId next_delivery_;
-  bool room_freed_ = false;  // since waiters were last looked at
-
-  std::map<Sequence, std::unique_ptr<Chunk>> chunks_;  // by first sequence
-  absl::btree_set<Sequence> fresh_;                    // committed chunks with fresh messages
-  HeldTable held_;
-  std::vector<Sequence> to_move_;  // parked in this turn, for the dead-letter queue
-  InFlightTable in_flight_;
-  DedupIndex dedup_;
-  ProducerTable producers_;
-  absl::btree_set<Sequence> dirty_chunks_;
-  absl::btree_set<Sequence> sparse_candidates_;  // partly settled chunks
-  std::int64_t next_rewrite_ns_ = kNever, next_dedup_ns_ = kNever, next_reload_ns_ = kNever;
-  std::vector<ChunkKey> failed_loads_;  // asked for again at next_reload_ns_
-  std::uint64_t resident_bytes_ = 0;
-
-  absl::btree_map<PublisherId, Publisher> publishers_;
-  absl::btree_map<ConsumerId, Consumer> consumers_;
-  absl::btree_set<std::pair<std::int64_t, ConsumerId>> idle_credit_;  // consumers that can take
-  std::vector<ConsumerId> with_outbox_;
-  std::size_t on_demand_count_ = 0;
-  std::deque<Waiter> waiters_;  // first come first served
-  absl::btree_set<std::pair<std::int64_t, std::uint64_t>> waiter_deadlines_;
-  std::uint64_t next_waiter_ = 1;
-  absl::btree_map<TransactionId, Prepared> prepared_;
-
-  // The commit that this turn fills.
-  Commit open_;
-  storage::Batch open_batch_;
-  bool open_flush_ = false;
-  std::unique_ptr<Chunk> open_chunk_;
-  storage::Body::Builder open_body_;
-  std::vector<ProducerId> dirty_producers_;
-  std::deque<Commit> sent_;  // in order
-  std::uint64_t next_commit_ = 1;
-
-  QueueStats totals_;  // the counters only
 };
 
 }  // namespace mqd::queue

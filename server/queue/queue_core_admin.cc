@@ -9,8 +9,6 @@
 
 namespace mqd::queue {
 
-using storage::HeldState;
-
 void QueueCore::WriteQueueRecord() {
   open_batch_.PutQueue({.id = id_,
                         .name = name_,
@@ -45,22 +43,23 @@ void QueueCore::Handle(ReopenQueue& event) {
 void QueueCore::Handle(PurgeQueue& event) {
   std::uint64_t purged = 0;
   while (!held_.empty()) {
-    const Sequence sequence = held_.rows().begin()->first;
-    const Held held = held_.Take(sequence);
-    if (held.attempts > 0 && durable()) open_batch_.DeleteAttempt(id_, sequence);
-    SettleMessages(*held.chunk, held.index, held.index + 1);
+    const HeldTable::Rows& rows = held_.live().empty() ? held_.parked_rows() : held_.live();
+    const Sequence sequence = rows.begin()->first;
+    Remove(sequence, Transition::kPurged);
     ++purged;
   }
   while (!fresh_.empty()) {
     Chunk& chunk = *chunks_.at(*fresh_.begin());
     for (std::uint32_t first = chunk.NextFresh(); first < chunk.count; first = chunk.NextFresh()) {
       const std::uint32_t last = chunk.FreshEnd(first);
+      Note(Transition::kPurged, chunk.SequenceAt(first), chunk.SequenceAt(last - 1));
       SettleMessages(chunk, first, last);
       purged += last - first;
       chunk.cursor = last;
     }
     fresh_.erase(fresh_.begin());
   }
+  to_move_.clear();
   totals_.purged += purged;
   if (event.purge_dedup) {
     for (const KeyHash& hash : dedup_.Clear()) {
@@ -68,6 +67,57 @@ void QueueCore::Handle(PurgeQueue& event) {
     }
   }
   open_.replies.push_back(RequestDone{event.request, purged});
+}
+
+void QueueCore::Remove(Sequence sequence, Transition why) {
+  Chunk& chunk = *FindChunk(sequence);
+  const std::uint32_t index = *chunk.IndexOf(sequence);
+  if (held_.Find(sequence) != nullptr) {
+    const Held held = TakeHeld(sequence);
+    if ((held.attempts > 0 || !held.notes.empty()) && durable()) {
+      open_batch_.DeleteAttempt(id_, sequence);
+    }
+  }
+  moving_.erase(sequence);
+  SettleMessages(chunk, index, index + 1);
+  RefreshFresh(chunk);
+  Note(why, sequence, sequence);
+}
+
+void QueueCore::Handle(CancelMessages& event) {
+  CancelResult result;
+  for (const Sequence sequence : event.sequences) {
+    if (Leaves(sequence)) {
+      Remove(sequence, Transition::kCancelled);
+      ++totals_.cancelled;
+      ++result.cancelled;
+      continue;
+    }
+    const bool taken = StatusOf(sequence) == MessageStatus::kInFlight;
+    ErrorInfo error = MakeError(
+        taken ? Reason::kStaleDelivery : Reason::kMessageNotFound,
+        absl::StrCat("sequence ", sequence,
+                     taken ? " is in flight; its consumer decides" : " is not in the queue"));
+    error.current = sequence;
+    result.exceptions.emplace_back(sequence, std::move(error));
+  }
+  open_.replies.push_back(RequestDone{event.request, std::move(result)});
+}
+
+void QueueCore::Handle(ForgetDedup& event) {
+  const DedupEntry* known = dedup_.Find(event.key, MonoMs() - settings_.dedup_window.count());
+  if (known == nullptr || known->pending != 0) {
+    return Reply(event.request, MakeError(Reason::kMessageNotFound,
+                                          known == nullptr
+                                              ? "no such idempotency_key within dedup_window"
+                                              : "the idempotency_key is being published now"));
+  }
+  const DedupInfo info{known->sequence, StatusOf(known->sequence), known->first_seen_ms,
+                       known->first_seen_ms + settings_.dedup_window.count()};
+  dedup_.Erase(event.key);
+  if (durable()) open_batch_.DeleteDedup(id_, event.key);
+  open_flush_ = settings_.durability == Durability::kSync;
+  open_.replies.push_back(RequestDone{event.request, info});
 }
 
 void QueueCore::Handle(UpdateSettings& event) {
@@ -88,13 +138,39 @@ void QueueCore::Handle(UpdateSettings& event) {
     return;
   }
   if (!(event.settings == settings_)) {
-    settings_ = std::move(event.settings);
+    Adopt(std::move(event.settings));
     ++generation_;
-    room_freed_ = true;
     WriteQueueRecord();
     open_flush_ = true;
   }
   open_.replies.push_back(RequestDone{event.request, Info(around_->now)});
+}
+
+void QueueCore::Adopt(QueueSettings settings) {
+  const QueueSettings before = std::exchange(settings_, std::move(settings));
+  room_freed_ = true;
+  history_.SetLimit(settings_.history_entries);
+  if (before.default_ttl != settings_.default_ttl) ttl_scanned_ = 0;
+  if (before.ordering != settings_.ordering ||
+      before.dispatch_policy != settings_.dispatch_policy) {
+    Reindex();
+  }
+  if (before.dead_letter_queue != settings_.dead_letter_queue) {
+    next_move_ns_ = kNever;
+    to_move_.clear();
+    for (const auto& [sequence, held] : held_.parked_rows()) {
+      if (!moving_.contains(sequence)) to_move_.push_back(sequence);
+    }
+  }
+  if (settings_.max_consumers == 1) {
+    for (auto& [id, consumer] : consumers_) {
+      if (consumer.fence == 0) GiveFence(consumer);
+    }
+  }
+  ElectActive();
+  for (auto& [id, consumer] : consumers_) {
+    SetCredit(id, consumer, consumer.credit_messages, consumer.credit_bytes);
+  }
 }
 
 void QueueCore::Handle(DeleteQueue& event) {
@@ -112,7 +188,12 @@ void QueueCore::Handle(DeleteQueue& event) {
           MakeError(Reason::kRateLimited, "an atomic request is about to publish to it; retry"));
     return;
   }
-  const ErrorInfo gone = MakeError(Reason::kQueueNotFound, "the queue was deleted");
+  const std::uint64_t held = messages_ - settling_;
+  DeleteNow(MakeError(Reason::kQueueNotFound, "the queue was deleted"),
+            RequestDone{event.request, held});
+}
+
+void QueueCore::DeleteNow(const ErrorInfo& gone, std::optional<Effect> reply) {
   for (Waiter& waiter : waiters_) RefuseRest(waiter, gone);
   waiters_.clear();
   waiter_deadlines_.clear();
@@ -121,7 +202,12 @@ void QueueCore::Handle(DeleteQueue& event) {
   open_batch_.DeleteQueue(id_);
   open_flush_ = true;
   open_.deletes_queue = true;
-  open_.replies.push_back(RequestDone{event.request, messages_ - settling_});
+  if (reply.has_value()) open_.replies.push_back(*std::move(reply));
+  for (const auto& [watched, watchers] : std::exchange(watched_, {})) {
+    for (const QueueId watcher : watchers) {
+      open_.replies.push_back(TellRef{watcher, {{id_, watched}, RefState::kSettled}});
+    }
+  }
   for (const auto& [id, publisher] : publishers_) {
     open_.replies.push_back(PublisherGone{id, GoAwayCode::kQueueDeleted, gone});
   }
@@ -133,96 +219,5 @@ void QueueCore::Handle(DeleteQueue& event) {
 }
 
 void QueueCore::Handle(GetStats& event) { Send(RequestDone{event.request, Info(around_->now)}); }
-
-// ---- peek
-
-void QueueCore::Handle(Peek& event) {
-  std::vector<PeekedMessage> found;
-  switch (event.status) {
-    case MessageStatus::kDelayed:
-    case MessageStatus::kParked:
-      found = PeekHeld(event);
-      break;
-    case MessageStatus::kInFlight:
-      found = PeekInFlight(event);
-      break;
-    default:
-      found = PeekChunks(event);
-  }
-  Send(RequestDone{event.request, std::move(found)});
-}
-
-PeekedMessage QueueCore::PeekAt(const Chunk& chunk, std::uint32_t index) const {
-  PeekedMessage peeked{.sequence = chunk.SequenceAt(index),
-                       .publish_time_ms = chunk.publish_time_ms,
-                       .chunk = chunk.key,
-                       .index = index,
-                       .body = chunk.body};
-  peeked.status = StatusOf(peeked.sequence);
-  if (const Held* held = held_.Find(peeked.sequence)) {
-    peeked.attempts = held->attempts;
-    peeked.notes = held->notes;
-    if (held->state == HeldState::kDelayed) {
-      peeked.deliver_at_ms =
-          around_->now.wall_ms + (held->due_ns - around_->now.steady_ns) / kNsPerMs;
-    }
-  } else if (peeked.status == MessageStatus::kInFlight) {
-    if (const FlightRun* run = in_flight_.Find(&chunk, index)) {
-      peeked.attempts = run->attempt;
-      peeked.delivery_id = run->first + (index - run->first_index);
-    }
-  }
-  return peeked;
-}
-
-std::vector<PeekedMessage> QueueCore::PeekHeld(const Peek& peek) const {
-  const HeldState wanted =
-      peek.status == MessageStatus::kDelayed ? HeldState::kDelayed : HeldState::kParked;
-  std::vector<PeekedMessage> found;
-  for (auto held = held_.rows().lower_bound(peek.from_sequence);
-       held != held_.rows().end() && found.size() < peek.limit; ++held) {
-    if (held->second.state == wanted) {
-      found.push_back(PeekAt(*held->second.chunk, held->second.index));
-    }
-  }
-  return found;
-}
-
-std::vector<PeekedMessage> QueueCore::PeekInFlight(const Peek& peek) const {
-  std::map<Sequence, std::pair<const Chunk*, std::uint32_t>> by_sequence;
-  for (const auto& [first, run] : in_flight_.runs()) {
-    for (std::uint32_t i = 0; i < run.count; ++i) {
-      const Sequence sequence = run.chunk->SequenceAt(run.first_index + i);
-      if (sequence < peek.from_sequence) continue;
-      by_sequence.emplace(sequence, std::pair(run.chunk, run.first_index + i));
-      if (by_sequence.size() > peek.limit) by_sequence.erase(std::prev(by_sequence.end()));
-    }
-  }
-  std::vector<PeekedMessage> found;
-  for (const auto& [sequence, place] : by_sequence) {
-    found.push_back(PeekAt(*place.first, place.second));
-  }
-  return found;
-}
-
-std::vector<PeekedMessage> QueueCore::PeekChunks(const Peek& peek) const {
-  std::vector<PeekedMessage> found;
-  auto next = chunks_.upper_bound(peek.from_sequence);
-  if (next != chunks_.begin()) --next;
-  for (; next != chunks_.end() && found.size() < peek.limit; ++next) {
-    const Chunk& chunk = *next->second;
-    if (!chunk.committed) continue;
-    for (std::uint32_t index = chunk.settled.SkipFrom(0);
-         index < chunk.count && found.size() < peek.limit;
-         index = chunk.settled.SkipFrom(index + 1)) {
-      const Sequence sequence = chunk.SequenceAt(index);
-      if (sequence < peek.from_sequence) continue;
-      const MessageStatus status = StatusOf(sequence);
-      if (peek.status != MessageStatus::kUnspecified && status != peek.status) continue;
-      found.push_back(PeekAt(chunk, index));
-    }
-  }
-  return found;
-}
 
 }  // namespace mqd::queue

@@ -18,123 +18,128 @@ constexpr std::size_t kReadAheadChunks = 6;
 
 }  // namespace
 
-void QueueCore::Handle(AttachConsumer& event) {
-  if (deleting_) {
-    Send(ConsumerAttached{event.consumer, 0,
-                          MakeError(Reason::kQueueNotFound, "the queue is being deleted")});
-    return;
+void QueueCore::Dispatch() {
+  lanes_.Observe(FirstFresh(), now_ns());
+  if (consume_paused() || deleting_) return;
+  if (sticky()) DispatchOwn();
+  while (DispatchShared()) {
   }
-  Consumer& consumer = consumers_[event.consumer];
-  consumer.lease_ns = event.lease_ns;
-  consumer.marks_started = event.marks_started;
-  consumer.on_demand = event.on_demand;
-  if (event.on_demand) ++on_demand_count_;
-  const std::int64_t lease_ms =
-      event.lease_ns != 0 ? event.lease_ns / kNsPerMs : settings_.lease_duration.count();
-  Send(ConsumerAttached{event.consumer, lease_ms, std::nullopt});
 }
 
-void QueueCore::Handle(DetachConsumer& event) {
-  const auto found = consumers_.find(event.consumer);
-  if (found == consumers_.end()) return;
-  SetCredit(event.consumer, found->second, 0, 0);
-  if (event.keep_deliveries) {
-    in_flight_.Orphan(event.consumer);
-  } else if (found->second.in_flight > 0) {
-    for (const FlightRun& run : in_flight_.TakeConsumer(event.consumer)) {
-      Return(run, run.started, 0, "the consumer's stream ended");
+bool QueueCore::DispatchShared() {
+  if (!HasReady()) return false;
+  ConsumerId id = 0;
+  Consumer* consumer = PickConsumer(id);
+  return consumer != nullptr && DeliverNext(id, *consumer, lanes_, FirstFresh());
+}
+
+void QueueCore::DispatchOwn() {
+  for (auto& [id, consumer] : consumers_) {
+    consumer.own.Observe(ReadyLanes::kNone, now_ns());
+    while (MayTake(id, consumer) && DeliverNext(id, consumer, consumer.own, ReadyLanes::kNone)) {
     }
   }
-  if (found->second.on_demand) --on_demand_count_;
-  consumers_.erase(found);
 }
-
-void QueueCore::Handle(GrantCredit& event) {
-  const auto found = consumers_.find(event.consumer);
-  if (found == consumers_.end()) return;
-  Consumer& consumer = found->second;
-  consumer.wanting = false;
-  consumer.granted = consumer.on_demand;
-  if (consumer.draining) return;
-  SetCredit(event.consumer, consumer,
-            consumer.credit_messages + static_cast<std::int64_t>(event.messages),
-            consumer.credit_bytes + static_cast<std::int64_t>(event.bytes));
-}
-
-void QueueCore::Handle(DrainConsumer& event) {
-  const auto found = consumers_.find(event.consumer);
-  if (found == consumers_.end()) return;
-  Consumer& consumer = found->second;
-  consumer.draining = true;
-  SetCredit(event.consumer, consumer, 0, 0);
-  std::uint64_t released = 0;
-  for (const FlightRun& run : in_flight_.TakeUnstarted(event.consumer)) {
-    released += run.count;
-    Return(run, false, 0, "");
-  }
-  Send(ConsumerDrained{event.consumer, released, consumer.in_flight});
-}
-
-void QueueCore::SetCredit(ConsumerId id, Consumer& consumer, std::int64_t messages,
-                          std::int64_t bytes) {
-  const auto takes = [](std::int64_t m, std::int64_t b) { return m > 0 && b > 0; };
-  if (takes(consumer.credit_messages, consumer.credit_bytes)) {
-    idle_credit_.erase({consumer.credit_messages, id});
-  }
-  consumer.credit_messages = messages;
-  consumer.credit_bytes = bytes;
-  if (takes(messages, bytes) && !consumer.draining) idle_credit_.emplace(messages, id);
-}
-
-bool QueueCore::HasReady() const { return held_.HasReady() || !fresh_.empty(); }
 
 Consumer* QueueCore::PickConsumer(ConsumerId& id) {
   if (idle_credit_.empty()) return nullptr;
-  id = idle_credit_.rbegin()->second;  // the most idle credit: LEAST_LOADED
+  if (favoured_ != 0) {
+    const auto favoured = consumers_.find(favoured_);
+    if (favoured != consumers_.end() && favoured->second.in_flight == 0 &&
+        MayTake(favoured_, favoured->second)) {
+      id = favoured_;
+      return &favoured->second;
+    }
+    favoured_ = 0;
+  }
+  switch (settings_.dispatch_policy) {
+    case DispatchPolicy::kRoundRobin: {
+      ConsumerId lowest = UINT64_MAX;
+      ConsumerId next = UINT64_MAX;
+      for (const auto& [credit, each] : idle_credit_) {
+        lowest = std::min(lowest, each);
+        if (each > turn_) next = std::min(next, each);
+      }
+      id = next != UINT64_MAX ? next : lowest;
+      break;
+    }
+    case DispatchPolicy::kRandom: {
+      // xorshift64 (G. Marsaglia, "Xorshift RNGs", 2003); it must only be even and repeatable.
+      random_state_ ^= random_state_ << 13;
+      random_state_ ^= random_state_ >> 7;
+      random_state_ ^= random_state_ << 17;
+      auto each = idle_credit_.begin();
+      std::advance(each, static_cast<std::ptrdiff_t>(random_state_ % idle_credit_.size()));
+      id = each->second;
+      break;
+    }
+    default:
+      id = idle_credit_.rbegin()->second;  // the most idle credit: LEAST_LOADED
+  }
+  turn_ = id;
   return &consumers_.at(id);
 }
 
-void QueueCore::Dispatch() {
-  while (HasReady()) {
-    ConsumerId id = 0;
-    Consumer* consumer = PickConsumer(id);
-    if (consumer == nullptr || !DeliverTo(id, *consumer)) return;
+std::uint64_t QueueCore::Quantum() const {
+  const DispatchPolicy policy = settings_.dispatch_policy;
+  const std::uint64_t rate = delivery_rate_.Available(now_ns(), settings_.max_delivery_rate);
+  if (idle_credit_.size() <= 1) return rate;
+  if (policy == DispatchPolicy::kRoundRobin || policy == DispatchPolicy::kRandom) {
+    return std::min<std::uint64_t>(rate, 1);
   }
+  const std::uint64_t share = ReadyCount() / idle_credit_.size();
+  return std::min(rate, std::clamp<std::uint64_t>(share, 1, kSharedQuantum));
 }
 
-bool QueueCore::DeliverTo(ConsumerId id, Consumer& consumer) {
-  Chunk* chunk = nullptr;
-  Sequence fresh = UINT64_MAX;
-  if (!fresh_.empty()) {
-    chunk = chunks_.at(*fresh_.begin()).get();
-    fresh = chunk->SequenceAt(chunk->NextFresh());
+bool QueueCore::DeliverNext(ConsumerId id, Consumer& consumer, ReadyLanes& lanes, Sequence plain) {
+  const auto head = lanes.Next(plain, now_ns(), settings_.ageing_floor.count() * kNsPerMs);
+  if (!head.has_value()) return false;
+  if (delivery_rate_.Available(now_ns(), settings_.max_delivery_rate) == 0) {
+    next_rate_ns_ = std::min(next_rate_ns_, delivery_rate_.NextNs(settings_.max_delivery_rate));
+    return false;
   }
-  if (held_.HasReady() && held_.FirstReady() < fresh) {
-    return DeliverHeld(id, consumer, held_.FirstReady());
-  }
-  return DeliverFresh(id, consumer, *chunk);
+  const bool delivered =
+      head->sequence == plain
+          ? DeliverFresh(id, consumer, *chunks_.at(*fresh_.begin()), head->alone)
+          : DeliverHeld(id, consumer, head->sequence);
+  if (delivered) lanes.Served(head->priority, now_ns());
+  return delivered;
 }
 
 bool QueueCore::DeliverHeld(ConsumerId id, Consumer& consumer, Sequence sequence) {
-  Chunk& chunk = *held_.Find(sequence)->chunk;
+  const Held& row = *held_.Find(sequence);
+  Chunk& chunk = *row.chunk;
   if (chunk.body == nullptr) {
     Load(chunk);
     return false;
   }
-  const Held held = held_.Take(sequence);
-  HandOver(id, consumer, chunk, held.index, 1, held.attempts + 1);
-  ++totals_.redelivered;
+  KeyState* key = row.key;
+  if (key != nullptr) {
+    ++key->busy;
+    if (key->holder != id) key->fence = next_delivery_;
+    key->holder = id;
+    key->flight = next_delivery_;
+  }
+  Held held = TakeHeld(sequence);
+  if (held.attempts > 0) ++totals_.redelivered;
+  HandOver(id, consumer,
+           {.count = 1,
+            .chunk = &chunk,
+            .first_index = held.index,
+            .attempt = held.attempts + 1,
+            .key = key,
+            .notes = std::move(held.notes)});
   return true;
 }
 
-bool QueueCore::DeliverFresh(ConsumerId id, Consumer& consumer, Chunk& chunk) {
+bool QueueCore::DeliverFresh(ConsumerId id, Consumer& consumer, Chunk& chunk, bool alone) {
   if (chunk.body == nullptr) {
     Load(chunk);
     return false;
   }
   const std::uint32_t first = chunk.NextFresh();
-  const std::uint64_t most =
-      std::min<std::uint64_t>(Quantum(), static_cast<std::uint64_t>(consumer.credit_messages));
+  const std::uint64_t most = std::min<std::uint64_t>(
+      alone ? 1 : Quantum(), static_cast<std::uint64_t>(consumer.credit_messages));
   std::uint32_t end = chunk.ContiguousEnd(first, chunk.FreshEnd(first));
   if (end - first > most) end = first + static_cast<std::uint32_t>(most);
   std::uint32_t last = first + 1;
@@ -143,52 +148,68 @@ bool QueueCore::DeliverFresh(ConsumerId id, Consumer& consumer, Chunk& chunk) {
     while (last < end && left > 0) left -= chunk.ChargeAt(last++);
   }
   chunk.cursor = last;
-  if (chunk.NextFresh() == chunk.count) fresh_.erase(chunk.key.first_sequence);
-  HandOver(id, consumer, chunk, first, last - first, 1);
+  RefreshFresh(chunk);
+  HandOver(id, consumer,
+           {.count = last - first, .chunk = &chunk, .first_index = first, .attempt = 1});
   return true;
 }
 
-std::uint32_t QueueCore::Quantum() const {
-  if (idle_credit_.size() <= 1) return UINT32_MAX;
-  return static_cast<std::uint32_t>(
-      std::clamp<std::uint64_t>(ReadyCount() / idle_credit_.size(), 1, kSharedQuantum));
+DeliveryRun QueueCore::RunFor(const Consumer& consumer, const FlightRun& run) const {
+  const Chunk& chunk = *run.chunk;
+  DeliveryRun out{.first_delivery_id = run.first,
+                  .first_sequence = chunk.SequenceAt(run.first_index),
+                  .count = run.count,
+                  .attempt = run.attempt,
+                  .publish_time_ms = chunk.publish_time_ms,
+                  .body = chunk.body,
+                  .first_index = run.first_index,
+                  .fence = run.key != nullptr ? run.key->fence : consumer.fence,
+                  .charge_bytes = chunk.ChargeOf(run.first_index, run.first_index + run.count)};
+  const storage::MessageControl* control = chunk.ControlOf(run.first_index);
+  if (control != nullptr && !control->dead_letter.empty()) {
+    out.dead_letter = control->dead_letter.front();
+  }
+  return out;
 }
 
-void QueueCore::HandOver(ConsumerId id, Consumer& consumer, Chunk& chunk, std::uint32_t index,
-                         std::uint32_t count, std::uint32_t attempt) {
+void QueueCore::HandOver(ConsumerId id, Consumer& consumer, FlightRun run) {
+  Chunk& chunk = *run.chunk;
+  run.first = next_delivery_;
+  run.consumer = id;
+  run.started = !consumer.marks_started;
+  next_delivery_ += run.count;
+  const Sequence first = chunk.SequenceAt(run.first_index);
+  const Sequence last = chunk.SequenceAt(run.first_index + run.count - 1);
+  totals_.delivered += run.count;
+  consumer.delivered += run.count;
+  delivery_rate_.Take(now_ns(), settings_.max_delivery_rate, run.count);
+  Note(Transition::kDelivered, run);
+  DeliveryRun out = RunFor(consumer, run);
+  const std::uint64_t charge = out.charge_bytes;
+  SetCredit(id, consumer, consumer.credit_messages - run.count,
+            consumer.credit_bytes - static_cast<std::int64_t>(charge));
+  if (settings_.delivery == DeliveryMode::kAtMostOnce) {
+    open_.deliveries.emplace_back(id, std::move(out));
+    AckMessages(run);
+    return;
+  }
+  if (!awaited_.empty()) AnswerAwaited(first, last, ConfirmLevel::kDelivered, early_confirms_);
   const std::int64_t lease_ns =
       consumer.lease_ns != 0 ? consumer.lease_ns : settings_.lease_duration.count() * kNsPerMs;
-  in_flight_.Add({.first = next_delivery_,
-                  .count = count,
-                  .chunk = &chunk,
-                  .first_index = index,
-                  .attempt = attempt,
-                  .consumer = id,
-                  .deadline_ns = around_->now.steady_ns + lease_ns,
-                  .started = !consumer.marks_started});
-  DeliveryRun run{.first_delivery_id = next_delivery_,
-                  .first_sequence = chunk.SequenceAt(index),
-                  .count = count,
-                  .attempt = attempt,
-                  .publish_time_ms = chunk.publish_time_ms,
-                  .lease_ms = lease_ns / kNsPerMs,
-                  .body = chunk.body,
-                  .first_index = index};
-  const storage::MessageControl* control = chunk.ControlOf(index);
-  if (control != nullptr && !control->dead_letter.empty()) {
-    run.dead_letter = control->dead_letter.front();
-  }
-  if (consumer.outbox.empty()) with_outbox_.push_back(id);
-  consumer.outbox.push_back(std::move(run));
-  const std::uint64_t charge = chunk.ChargeOf(index, index + count);
-  consumer.outbox_messages += count;
-  consumer.outbox_bytes += charge;
-  consumer.in_flight += count;
-  next_delivery_ += count;
-  totals_.delivered += count;
-  SetCredit(id, consumer, consumer.credit_messages - count,
-            consumer.credit_bytes - static_cast<std::int64_t>(charge));
+  out.lease_ms = lease_ns / kNsPerMs;
+  run.deadline_ns = now_ns() + lease_ns;
+  consumer.in_flight += run.count;
+  in_flight_.Add(run);
+  AddToOutbox(id, consumer, std::move(out), charge);
   DropBodyIfFull(chunk);
+}
+
+void QueueCore::AddToOutbox(ConsumerId id, Consumer& consumer, DeliveryRun run,
+                            std::uint64_t charge) {
+  if (consumer.outbox.empty()) with_outbox_.push_back(id);
+  consumer.outbox_messages += run.count;
+  consumer.outbox_bytes += charge;
+  consumer.outbox.push_back(std::move(run));
 }
 
 void QueueCore::FlushOutboxes() {
@@ -202,35 +223,6 @@ void QueueCore::FlushOutboxes() {
          std::exchange(consumer.outbox_bytes, 0)}});
   }
   with_outbox_.clear();
-}
-
-void QueueCore::BalanceOnDemand() {
-  if (on_demand_count_ == 0) return;
-  const bool ready = HasReady();
-  for (auto& [id, consumer] : consumers_) {
-    if (!consumer.on_demand || consumer.draining) continue;
-    if (consumer.granted) {
-      if (ready && consumer.credit_messages > 0 && consumer.credit_bytes > 0) continue;
-      Send(CreditReturned{id, static_cast<std::uint64_t>(consumer.credit_messages),
-                          consumer.credit_bytes, ready});
-      SetCredit(id, consumer, 0, 0);
-      consumer.granted = false;
-      consumer.wanting = ready;
-    } else if (ready && !consumer.wanting) {
-      consumer.wanting = true;
-      Send(WantCredit{id});
-    }
-  }
-}
-
-void QueueCore::TellEnd() {
-  // A commit under way may be the one that closes the queue.
-  if (!closed_ || messages_ != held_.parked() || !waiters_.empty() || !sent_.empty()) return;
-  for (auto& [id, consumer] : consumers_) {
-    if (consumer.told_end) continue;
-    consumer.told_end = true;
-    Send(SendEndOfQueue{id});
-  }
 }
 
 void QueueCore::Load(Chunk& chunk) {

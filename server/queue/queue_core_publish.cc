@@ -1,11 +1,11 @@
-// queue_core_publish.cc: step 3 of 5 (queue). Who may store what, who waits, and what each publish
-// id is told.
+// queue_core_publish.cc: step 3 of 5 (queue). Publishers come and go; who may store what.
 
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/assert.h"
+#include "server/limits.h"
 #include "server/queue/queue_core.h"
 
 namespace mqd::queue {
@@ -20,6 +20,90 @@ constexpr std::size_t kCommitBytesTarget = 8u << 20;
 constexpr std::size_t kChunkBytesTarget = 1u << 20;
 
 }  // namespace
+
+// ---- publishers come and go
+
+void QueueCore::Handle(AttachPublisher& event) {
+  if (deleting_) {
+    Send(PublisherAttached{
+        event.publisher, {}, MakeError(Reason::kQueueNotFound, "the queue is being deleted")});
+    return;
+  }
+  DropProducersExpired();
+  AttachedPublisher attached;
+  if (event.producer.has_value()) FenceProducer(*event.producer, attached);
+  if (std::optional<ErrorInfo> refusal = TooManyProducers(event)) {
+    Send(PublisherAttached{event.publisher, {}, std::move(refusal)});
+    return;
+  }
+  if (event.producer.has_value()) {
+    producers_.Insert(*event.producer).connected = event.publisher;
+  }
+  publishers_[event.publisher] = Publisher{.producer = event.producer,
+                                           .client_name = std::move(event.client_name),
+                                           .since_ms = around_->now.wall_ms};
+  Send(PublisherAttached{event.publisher, attached, std::nullopt});
+}
+
+void QueueCore::FenceProducer(const ProducerId& id, AttachedPublisher& attached) {
+  Producer* known = producers_.Find(id);
+  if (known == nullptr) return;
+  attached.resumed = true;
+  attached.last_publish_id = known->record.last_publish_id;
+  if (known->connected == 0) return;
+  const PublisherId old = known->connected;
+  DropPublisher(old);
+  Send(PublisherGone{
+      old, GoAwayCode::kFenced,
+      MakeError(Reason::kFenced, "the same producer_id opened another stream")});
+}
+
+std::optional<ErrorInfo> QueueCore::TooManyProducers(const AttachPublisher& event) {
+  if (publishers_.size() < settings_.max_producers) return std::nullopt;
+  if (event.take_over && !publishers_.empty()) {
+    const PublisherId oldest = publishers_.begin()->first;
+    DropPublisher(oldest);
+    Send(PublisherGone{oldest, GoAwayCode::kFenced,
+                       MakeError(Reason::kFenced, absl::StrCat("publisher \"", event.client_name,
+                                                               "\" has taken over"))});
+    return std::nullopt;
+  }
+  const std::string holder =
+      publishers_.empty() ? "" : absl::StrCat(", held by \"", publishers_.begin()->second.client_name, "\"");
+  ErrorInfo error = MakeError(
+      Reason::kCardinality,
+      absl::StrCat("it takes ", settings_.max_producers, " publishers at a time", holder,
+                   "; close that one, ask with take_over, or raise max_producers"));
+  error.limit = settings_.max_producers;
+  error.current = publishers_.size();
+  return error;
+}
+
+void QueueCore::Handle(DetachPublisher& event) {
+  if (publishers_.contains(event.publisher)) DropPublisher(event.publisher);
+}
+
+void QueueCore::DropPublisher(PublisherId id) {
+  DropWaitersOf(id);
+  DropAwaitedOf(id);
+  const auto found = publishers_.find(id);
+  if (found->second.producer.has_value()) {
+    Producer* producer = producers_.Find(*found->second.producer);
+    if (producer != nullptr) {
+      producer->connected = 0;
+      producer->record.last_seen_ms = MonoMs();
+    }
+  }
+  publishers_.erase(found);
+}
+
+void QueueCore::DropProducersExpired() {
+  for (const ProducerId& gone : producers_.Expire(MonoMs())) {
+    if (durable()) open_batch_.DeleteProducer(id_, gone);
+  }
+}
+
+// ---- one message after the other
 
 void QueueCore::Handle(PublishBatch& event) {
   if (!publishers_.contains(event.publisher)) return;
@@ -41,35 +125,77 @@ Admitted QueueCore::Admit(Waiter& waiter) {
     const IncomingMessage& message = waiter.batch.messages[waiter.next];
     const std::uint64_t publish_id = waiter.batch.first_publish_id + waiter.next;
     if (AnswerFromRecord(producer, waiter, publish_id)) continue;
-    std::optional<ErrorInfo> refusal = RefusalFor(message);
-    if (!refusal.has_value() && !message.idempotency_key.empty()) {
-      bool pending = false;
-      auto known = CheckKey(message, pending);
-      if (pending) return Admitted::kWait;
-      if (known.has_value()) {
-        std::visit(
-            [&](auto& result) {
-              Except(waiter.batch.publisher, publish_id, message.charge_bytes, std::move(result));
-            },
-            *known);
-        continue;
-      }
+    Verdict verdict = Judge(waiter, message);
+    if (const auto* wait = std::get_if<WaitFor>(&verdict)) {
+      waiter.waits_for = *wait;
+      return Admitted::kWait;
     }
-    if (!refusal.has_value() && !HasRoom(message)) {
-      if (settings_.overflow_policy == OverflowPolicy::kBlock) return Admitted::kWait;
-      refusal = FullError();
+    if (std::holds_alternative<StoreIt>(verdict)) {
+      Store(waiter, message, publish_id, producer);
+    } else if (std::holds_alternative<DivertIt>(verdict)) {
+      Divert(waiter, message, publish_id);
+    } else {
+      Refuse(waiter, message, publish_id, verdict);
     }
-    if (!refusal.has_value() && !message.idempotency_key.empty() && !MakeDedupRoom()) {
-      refusal = DedupFullError();
-    }
-    if (refusal.has_value()) {
-      ++totals_.rejected;
-      Except(waiter.batch.publisher, publish_id, message.charge_bytes, std::move(*refusal));
-      continue;
-    }
-    Store(waiter, message, publish_id, producer);
   }
   return Admitted::kAll;
+}
+
+void QueueCore::Refuse(const Waiter& waiter, const IncomingMessage& message,
+                       std::uint64_t publish_id, Verdict& verdict) {
+  const PublisherId publisher = waiter.batch.publisher;
+  if (auto* duplicate = std::get_if<Duplicate>(&verdict)) {
+    return Except(publisher, publish_id, message.charge_bytes, *duplicate);
+  }
+  if (auto* dropped = std::get_if<Dropped>(&verdict)) {
+    ++totals_.dropped;
+    return Except(publisher, publish_id, message.charge_bytes, *dropped);
+  }
+  ++totals_.rejected;
+  Except(publisher, publish_id, message.charge_bytes, std::get<ErrorInfo>(std::move(verdict)));
+}
+
+namespace {
+const SpecialFields* SpecialOf(const PublishBatch& batch, const IncomingMessage& message) {
+  return message.special == 0 ? nullptr : &batch.specials[message.special - 1];
+}
+}  // namespace
+
+Verdict QueueCore::Judge(Waiter& waiter, const IncomingMessage& message) {
+  const SpecialFields* special = SpecialOf(waiter.batch, message);
+  if (auto refusal = RefusalFor(message, special)) return *std::move(refusal);
+  const bool has_key = !message.idempotency_key.empty();
+  if (has_key) {
+    if (auto known = CheckKey(message)) return *std::move(known);
+  }
+  const std::uint64_t rate = settings_.max_publish_rate;
+  if (publish_rate_.Available(now_ns(), rate) == 0) {
+    if (waits_when_full()) {
+      next_rate_ns_ = std::min(next_rate_ns_, publish_rate_.NextNs(rate));
+      return WaitFor::kRate;
+    }
+    return WaitError(WaitFor::kRate);
+  }
+  if (special != nullptr && !special->deliver_after.empty()) {
+    if (auto verdict = JudgeRefs(*special)) return *std::move(verdict);
+  }
+  if (LevelOf(waiter) >= ConfirmLevel::kDelivered &&
+      awaited_.size() >= limits::kAwaitedConfirmsMax) {
+    ErrorInfo error = MakeError(Reason::kRateLimited,
+                                "too many publishes wait for confirm level DELIVERED or SETTLED; "
+                                "consume, or ask for DURABLE");
+    error.limit = limits::kAwaitedConfirmsMax;
+    error.current = awaited_.size();
+    return error;
+  }
+  Verdict room = JudgeRoom(message);
+  if (!std::holds_alternative<StoreIt>(room)) return room;
+  if (has_key && !MakeDedupRoom()) return DedupFullError();
+  if (around_->ledger != nullptr) {
+    if (auto refusal = around_->ledger->Take(message.charge_bytes)) return *std::move(refusal);
+  }
+  publish_rate_.Take(now_ns(), rate, 1);
+  return StoreIt{};
 }
 
 bool QueueCore::AnswerFromRecord(Producer* producer, const Waiter& waiter,
@@ -77,16 +203,24 @@ bool QueueCore::AnswerFromRecord(Producer* producer, const Waiter& waiter,
   if (producer == nullptr || publish_id > producer->record.last_publish_id) return false;
   const std::optional<Sequence> stored = producer->Find(publish_id);
   if (!stored.has_value()) return false;
-  Confirm(waiter.batch.publisher, publish_id, *stored,
-          waiter.batch.messages[waiter.next].charge_bytes);
+  const std::uint32_t charge = waiter.batch.messages[waiter.next].charge_bytes;
+  if (*stored == 0) {
+    Except(waiter.batch.publisher, publish_id, charge, Dropped{OverflowPolicy::kDeadLetter});
+    return true;
+  }
+  ConfirmStored(waiter, publish_id, *stored, charge);
   return true;
 }
 
-std::optional<ErrorInfo> QueueCore::RefusalFor(const IncomingMessage& message) const {
+std::optional<ErrorInfo> QueueCore::RefusalFor(const IncomingMessage& message,
+                                               const SpecialFields* special) const {
   if (deleting_) return MakeError(Reason::kQueueNotFound, "the queue is being deleted");
   if (closed_) {
     return MakeError(Reason::kQueueClosed,
                      "it is closed and takes no messages; reopen it or publish elsewhere");
+  }
+  if (publish_paused()) {
+    return MakeError(Reason::kQueuePaused, "publishing is paused; resume the queue, or retry later");
   }
   if (around_->disk_low) {
     ErrorInfo error = MakeError(
@@ -101,43 +235,40 @@ std::optional<ErrorInfo> QueueCore::RefusalFor(const IncomingMessage& message) c
     error.current = message.charge_bytes;
     return error;
   }
+  if (special != nullptr && !special->ordering_key.empty() && !keyed() && !sticky()) {
+    ErrorInfo error = MakeError(Reason::kBadField,
+                                "ordering_key needs ordering KEYED or dispatch_policy STICKY; "
+                                "update the queue, or leave the key out");
+    error.resource = "field ordering_key";
+    return error;
+  }
   return std::nullopt;
 }
 
-ErrorInfo QueueCore::FullError() const {
-  const bool by_count = messages_ >= settings_.max_messages;
-  ErrorInfo error = MakeError(
-      Reason::kQueueFull,
-      by_count ? absl::StrCat("it holds ", messages_, " of max_messages ", settings_.max_messages)
-               : absl::StrCat("it holds ", bytes_, " of max_bytes ", settings_.max_bytes));
-  absl::StrAppend(&error.message, "; consume some, raise the limit, or use overflow_policy BLOCK");
-  error.limit = by_count ? settings_.max_messages : settings_.max_bytes;
-  error.current = by_count ? messages_ : bytes_;
-  return error;
+std::optional<Verdict> QueueCore::JudgeRefs(const SpecialFields& special) {
+  bool waits = false;
+  for (const storage::MessageRef& ref : special.deliver_after) {
+    const auto [asked, first] = asked_refs_.try_emplace(ref, std::nullopt);
+    if (first) Send(AskRef{ref});
+    waits = waits || !asked->second.has_value();
+    if (asked->second != RefState::kUnknown) continue;
+    asked_refs_.erase(asked);
+    ErrorInfo error = MakeError(Reason::kBadField,
+                                absl::StrCat("deliver_after names sequence ", ref.sequence,
+                                             ", which its queue has not given to any message"));
+    error.resource = "field deliver_after";
+    error.current = ref.sequence;
+    return error;
+  }
+  if (waits) return WaitFor::kRefs;
+  return std::nullopt;
 }
 
-ErrorInfo QueueCore::DedupFullError() const {
-  ErrorInfo error = MakeError(Reason::kDedupFull,
-                              "every idempotency key of dedup_max_entries is within its window");
-  error.limit = settings_.dedup_max_entries;
-  error.current = dedup_.size();
-  return error;
-}
-
-bool QueueCore::HasRoom(const IncomingMessage& message) const {
-  return messages_ < settings_.max_messages && bytes_ <= settings_.max_bytes &&
-         message.charge_bytes <= settings_.max_bytes - bytes_;
-}
-
-std::optional<std::variant<Duplicate, ErrorInfo>> QueueCore::CheckKey(
-    const IncomingMessage& message, bool& pending) const {
-  const WallMs window_start = around_->now.wall_ms - settings_.dedup_window.count();
+std::optional<Verdict> QueueCore::CheckKey(const IncomingMessage& message) const {
+  const WallMs window_start = MonoMs() - settings_.dedup_window.count();
   const DedupEntry* known = dedup_.Find(message.key_hash, window_start);
   if (known == nullptr) return std::nullopt;
-  if (known->pending != 0) {
-    pending = true;
-    return std::nullopt;
-  }
+  if (known->pending != 0) return WaitFor::kKey;
   if (known->digest == message.digest) {
     return Duplicate{known->sequence, StatusOf(known->sequence)};
   }
@@ -154,7 +285,7 @@ bool QueueCore::MakeDedupRoom() {
   while (dedup_.size() >= settings_.dedup_max_entries) {
     const WallMs limit = settings_.dedup_full_policy == DedupFullPolicy::kEvictOldest
                              ? INT64_MAX
-                             : around_->now.wall_ms - settings_.dedup_window.count() - 1;
+                             : MonoMs() - settings_.dedup_window.count() - 1;
     const std::optional<KeyHash> evicted = dedup_.PopOldest(limit);
     if (!evicted.has_value()) return false;
     if (settings_.dedup_full_policy == DedupFullPolicy::kEvictOldest) ++totals_.dedup_evicted;
@@ -165,11 +296,10 @@ bool QueueCore::MakeDedupRoom() {
 
 void QueueCore::RememberKey(const IncomingMessage& message, Sequence sequence,
                             TransactionId pending, storage::Batch& batch) {
-  const WallMs now_ms = around_->now.wall_ms;
-  dedup_.Insert(message.key_hash, {sequence, message.digest, now_ms, pending});
+  dedup_.Insert(message.key_hash, {sequence, message.digest, MonoMs(), pending});
   if (!durable()) return;
   batch.PutDedup(id_, message.key_hash,
-                 {sequence, message.digest, now_ms, std::string(message.idempotency_key)});
+                 {sequence, message.digest, MonoMs(), std::string(message.idempotency_key)});
 }
 
 Sequence QueueCore::NextSequence() {
@@ -178,6 +308,25 @@ Sequence QueueCore::NextSequence() {
     WriteQueueRecord();
   }
   return next_sequence_++;
+}
+
+std::optional<storage::MessageControl> QueueCore::ControlFor(const SpecialFields& special,
+                                                             std::uint32_t index) const {
+  const WallMs wall_ms = around_->now.wall_ms;
+  storage::MessageControl control{.index = index,
+                                  .priority = special.priority,
+                                  .ordering_key = std::string(special.ordering_key)};
+  if (special.delay_ms > 0) control.deliver_at_ms = wall_ms + special.delay_ms;
+  if (special.deliver_at_ms > wall_ms) control.deliver_at_ms = special.deliver_at_ms;
+  if (special.ttl_ms > 0) control.expires_at_ms = wall_ms + special.ttl_ms;
+  for (const storage::MessageRef& ref : special.deliver_after) {
+    const auto& known = control.deliver_after;
+    if (std::find(known.begin(), known.end(), ref) == known.end()) {
+      control.deliver_after.push_back(ref);
+    }
+  }
+  if (control == storage::MessageControl{.index = index}) return std::nullopt;
+  return control;
 }
 
 void QueueCore::Store(const Waiter& waiter, const IncomingMessage& message,
@@ -194,12 +343,20 @@ void QueueCore::Store(const Waiter& waiter, const IncomingMessage& message,
     open_chunk_->key.first_sequence = sequence;
     open_chunk_->publish_time_ms = around_->now.wall_ms;
   }
+  if (const SpecialFields* special = SpecialOf(waiter.batch, message)) {
+    const auto index = static_cast<std::uint32_t>(open_body_.count());
+    if (auto control = ControlFor(*special, index)) {
+      if (special->delay_ms > 0) open_chunk_->delays.emplace_back(index, special->delay_ms);
+      open_chunk_->controls.push_back(*std::move(control));
+    }
+    for (const storage::MessageRef& ref : special->deliver_after) asked_refs_.erase(ref);
+  }
   open_body_.Append(message.element);
   open_chunk_->charges.push_back(message.charge_bytes);
   ++messages_;
   ++committing_;
   bytes_ += message.charge_bytes;
-  Confirm(waiter.batch.publisher, publish_id, sequence, message.charge_bytes);
+  ConfirmStored(waiter, publish_id, sequence, message.charge_bytes);
   if (producer != nullptr) {
     if (!producer->dirty)
       dirty_producers_.push_back(*publishers_.at(waiter.batch.publisher).producer);
@@ -213,140 +370,10 @@ void QueueCore::TouchProducers() {
     Producer* producer = producers_.Find(id);
     if (producer == nullptr) continue;
     producer->dirty = false;
-    producer->record.last_seen_ms = around_->now.wall_ms;
+    producer->record.last_seen_ms = MonoMs();
     if (durable()) open_batch_.PutProducer(id_, id, producer->record);
   }
   dirty_producers_.clear();
-}
-
-Confirms& QueueCore::ConfirmsOf(PublisherId publisher) {
-  for (auto entry = open_.confirms.rbegin(); entry != open_.confirms.rend(); ++entry) {
-    if (entry->first == publisher) return entry->second;
-  }
-  return open_.confirms.emplace_back(publisher, Confirms{}).second;
-}
-
-void QueueCore::Confirm(PublisherId publisher, std::uint64_t publish_id, Sequence sequence,
-                        std::uint32_t charge) {
-  Confirms& confirms = ConfirmsOf(publisher);
-  ++confirms.messages;
-  confirms.bytes += charge;
-  if (!confirms.ranges.empty()) {
-    ConfirmedRange& last = confirms.ranges.back();
-    if (last.first_publish_id + last.count == publish_id &&
-        last.first_sequence + last.count == sequence) {
-      ++last.count;
-      return;
-    }
-  }
-  confirms.ranges.push_back({publish_id, 1, sequence});
-}
-
-void QueueCore::Except(PublisherId publisher, std::uint64_t publish_id, std::uint32_t charge,
-                       std::variant<Duplicate, Dropped, ErrorInfo> result) {
-  if (std::holds_alternative<Duplicate>(result)) ++totals_.duplicates;
-  Confirms& confirms = ConfirmsOf(publisher);
-  ++confirms.messages;
-  confirms.bytes += charge;
-  confirms.exceptions.push_back({publish_id, std::move(result)});
-}
-
-// ---- waiting
-
-void QueueCore::Enqueue(Waiter waiter) {
-  waiter.id = next_waiter_++;
-  if (waiter.batch.deadline_ns != kNever) {
-    waiter_deadlines_.emplace(waiter.batch.deadline_ns, waiter.id);
-  }
-  const auto publisher = publishers_.find(waiter.batch.publisher);
-  if (publisher != publishers_.end() && publisher->second.waiting++ == 0) {
-    Send(SendBlocked{publisher->first, waiter.batch.first_publish_id + waiter.next, FullError()});
-  }
-  waiters_.push_back(std::move(waiter));
-}
-
-void QueueCore::AdmitWaiters() {
-  while (!waiters_.empty()) {
-    Waiter& waiter = waiters_.front();
-    const Admitted admitted = waiter.transaction != 0 ? AdmitTransaction(waiter) : Admit(waiter);
-    if (admitted == Admitted::kWait) return;
-    EndWait(waiter);
-    waiters_.pop_front();
-  }
-}
-
-void QueueCore::EndWait(const Waiter& waiter) {
-  waiter_deadlines_.erase({waiter.batch.deadline_ns, waiter.id});
-  const auto publisher = publishers_.find(waiter.batch.publisher);
-  if (publisher == publishers_.end()) return;
-  MQD_ASSERT(publisher->second.waiting > 0);
-  if (--publisher->second.waiting == 0) {
-    Send(SendBlocked{publisher->first, waiter.batch.first_publish_id, std::nullopt});
-  }
-}
-
-void QueueCore::ExpireWaiters() {
-  while (!waiter_deadlines_.empty() && waiter_deadlines_.begin()->first <= around_->now.steady_ns) {
-    const std::uint64_t id = waiter_deadlines_.begin()->second;
-    const auto waiter = std::find_if(waiters_.begin(), waiters_.end(),
-                                     [id](const Waiter& other) { return other.id == id; });
-    MQD_ASSERT(waiter != waiters_.end());
-    ErrorInfo error = FullError();
-    error.reason = Reason::kBlockedTimeout;
-    absl::StrAppend(&error.message, "; the deadline passed while the message waited for room");
-    EndWait(*waiter);
-    RefuseRest(*waiter, error);
-    waiters_.erase(waiter);
-  }
-}
-
-void QueueCore::RefuseRest(Waiter& waiter, const ErrorInfo& error) {
-  const std::size_t count = waiter.batch.messages.size();
-  totals_.rejected += count - waiter.next;
-  if (waiter.transaction != 0) {
-    AnswerTransaction(waiter.transaction,
-                      std::vector<std::variant<Sequence, Duplicate, ErrorInfo>>(count, error), {},
-                      false);
-    return;
-  }
-  Producer* producer = ProducerOf(waiter.batch.publisher);
-  for (; waiter.next < count; ++waiter.next) {
-    const std::uint64_t publish_id = waiter.batch.first_publish_id + waiter.next;
-    if (AnswerFromRecord(producer, waiter, publish_id)) continue;  // a resend: it is stored
-    Except(waiter.batch.publisher, publish_id, waiter.batch.messages[waiter.next].charge_bytes,
-           error);
-  }
-}
-
-void QueueCore::DropWaitersOf(PublisherId publisher) {
-  const auto gone = std::remove_if(waiters_.begin(), waiters_.end(), [&](const Waiter& waiter) {
-    if (waiter.transaction != 0 || waiter.batch.publisher != publisher) return false;
-    waiter_deadlines_.erase({waiter.batch.deadline_ns, waiter.id});
-    return true;
-  });
-  waiters_.erase(gone, waiters_.end());
-}
-
-MessageStatus QueueCore::StatusOf(Sequence sequence) const {
-  if (open_chunk_ != nullptr && sequence >= open_chunk_->key.first_sequence) {
-    return MessageStatus::kReady;
-  }
-  const Chunk* chunk = FindChunk(sequence);
-  const std::optional<std::uint32_t> index =
-      chunk == nullptr ? std::nullopt : chunk->IndexOf(sequence);
-  if (!index.has_value() || chunk->settled.Contains(*index)) return MessageStatus::kSettled;
-  if (const Held* held = held_.Find(sequence)) {
-    switch (held->state) {
-      case storage::HeldState::kReady:
-        return MessageStatus::kReady;
-      case storage::HeldState::kDelayed:
-        return MessageStatus::kDelayed;
-      case storage::HeldState::kParked:
-        return MessageStatus::kParked;
-    }
-  }
-  const bool fresh = *index >= chunk->cursor && !chunk->held.Contains(*index);
-  return fresh ? MessageStatus::kReady : MessageStatus::kInFlight;
 }
 
 }  // namespace mqd::queue

@@ -2,7 +2,6 @@
 // or its lease ends.
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -26,9 +25,21 @@ SettleResult QueueCore::ApplyEntries(std::vector<SettleEntry>& entries) {
       result.settled += run.count;
       ApplyOutcome(run, entry.outcome);
     }
-    for (const DeliveryRange& range : missing) result.exceptions.emplace_back(range, Stale(range));
+    for (const DeliveryRange& range : missing) {
+      if (SettledByItself(range, entry.outcome)) {
+        result.settled += range.last - range.first + 1;
+      } else {
+        result.exceptions.emplace_back(range, Stale(range));
+      }
+    }
   }
   return result;
+}
+
+bool QueueCore::SettledByItself(DeliveryRange range, const SettleOutcome& outcome) const {
+  return settings_.delivery == DeliveryMode::kAtMostOnce &&
+         std::holds_alternative<AckOutcome>(outcome) && range.first > 0 &&
+         range.last < next_delivery_;
 }
 
 ErrorInfo QueueCore::Stale(DeliveryRange range) const {
@@ -45,17 +56,19 @@ ErrorInfo QueueCore::Stale(DeliveryRange range) const {
 void QueueCore::ApplyOutcome(const FlightRun& run, SettleOutcome& outcome) {
   if (auto* extend = std::get_if<ExtendOutcome>(&outcome)) {
     FlightRun longer = run;
-    longer.deadline_ns = around_->now.steady_ns +
-                         extend->lease_ns.value_or(settings_.lease_duration.count() * kNsPerMs);
+    longer.deadline_ns =
+        now_ns() + extend->lease_ns.value_or(settings_.lease_duration.count() * kNsPerMs);
     in_flight_.Add(longer);
   } else if (std::holds_alternative<AckOutcome>(outcome)) {
     Ack(run);
   } else if (auto* retry = std::get_if<RetryOutcome>(&outcome)) {
-    const std::int64_t backoff = BackoffNs(run.attempt, run.chunk->SequenceAt(run.first_index));
+    const std::int64_t backoff = BackoffNs(settings_.retry_backoff, run.attempt, run.chunk->SequenceAt(run.first_index));
     totals_.retried += run.count;
+    Note(Transition::kRetried, run, retry->error);
     Return(run, true, retry->delay_ns.value_or(backoff), retry->error);
   } else if (std::holds_alternative<ReleaseOutcome>(outcome)) {
     totals_.released += run.count;
+    Note(Transition::kReleased, run);
     Return(run, false, 0, "");
   } else {
     CountBack(run);
@@ -80,22 +93,49 @@ void QueueCore::CountBack(const FlightRun& run) {
 
 void QueueCore::Ack(const FlightRun& run) {
   CountBack(run);
+  AckMessages(run);
+}
+
+void QueueCore::AckMessages(const FlightRun& run) {
   totals_.acked += run.count;
+  const auto consumer = consumers_.find(run.consumer);
+  if (consumer != consumers_.end()) consumer->second.acked += run.count;
   if (run.attempt > 1 && durable()) {
     for (std::uint32_t i = 0; i < run.count; ++i) {
       open_batch_.DeleteAttempt(id_, run.chunk->SequenceAt(run.first_index + i));
     }
   }
+  Note(Transition::kAcked, run);
+  if (run.key != nullptr) open_.keys.push_back(run.key);
   SettleMessages(*run.chunk, run.first_index, run.first_index + run.count);
 }
 
 void QueueCore::SettleMessages(Chunk& chunk, std::uint32_t first, std::uint32_t last) {
-  chunk.settled.Add(first, last);
-  chunk.settled_count += last - first;
-  dirty_chunks_.insert(chunk.key.first_sequence);
   settling_ += last - first;
   open_.freed_messages += last - first;
   open_.freed_bytes += chunk.ChargeOf(first, last);
+  Settled(chunk, first, last);
+}
+
+void QueueCore::Settled(Chunk& chunk, std::uint32_t first, std::uint32_t last) {
+  chunk.settled.Add(first, last);
+  chunk.settled_count += last - first;
+  dirty_chunks_.insert(chunk.key.first_sequence);
+  const Sequence from = chunk.SequenceAt(first);
+  const Sequence to = chunk.SequenceAt(last - 1);
+  if (!awaited_.empty()) AnswerAwaited(from, to, ConfirmLevel::kSettled, open_.confirms);
+  for (auto watched = watched_.lower_bound(from); watched != watched_.end() && watched->first <= to;
+       watched = watched_.erase(watched)) {
+    for (const QueueId watcher : watched->second) {
+      open_.replies.push_back(TellRef{watcher, {{id_, watched->first}, RefState::kSettled}});
+    }
+  }
+  if (ttl_due_.empty() || chunk.controls.empty()) return;
+  for (std::uint32_t index = first; index < last; ++index) {
+    const storage::MessageControl* control = chunk.ControlOf(index);
+    if (control == nullptr || control->expires_at_ms == 0) continue;
+    ttl_due_.erase({control->expires_at_ms, chunk.SequenceAt(index)});
+  }
 }
 
 void QueueCore::Return(const FlightRun& run, bool charged, std::int64_t delay_ns,
@@ -108,108 +148,84 @@ void QueueCore::Return(const FlightRun& run, bool charged, std::int64_t delay_ns
   }
   for (std::uint32_t i = 0; i < run.count; ++i) {
     const std::uint32_t index = run.first_index + i;
-    Held held{.attempts = attempts, .notes = NotesOf(run, i)};
-    if (charged) AddNote(held, run.consumer, error);
+    Held held{.attempts = attempts, .notes = run.notes};
     if (delay_ns > 0) {
       held.state = HeldState::kDelayed;
-      held.due_ns = around_->now.steady_ns + delay_ns;
+      held.wait = Wait::kRetry;
+      held.due = now_ns() + delay_ns;
     }
-    if (charged && durable()) {
+    if (!charged) {
+      Hold(*run.chunk, index, std::move(held));
+      if (run.key != nullptr) FreeKey(*run.key);
+      continue;
+    }
+    AddNote(held, run, error);
+    if (durable()) {
       // The next attempt's number must not be seen before this one's charge is on disk.
       const Sequence sequence = run.chunk->SequenceAt(index);
       WriteAttempt(sequence, held);
       open_.returned.emplace_back(sequence, std::move(held));
       ++returning_;
+      if (run.key != nullptr) open_.keys.push_back(run.key);
       continue;
     }
     Hold(*run.chunk, index, std::move(held));
+    if (run.key != nullptr) FreeKey(*run.key);
   }
 }
 
 void QueueCore::ParkRun(const FlightRun& run, std::uint32_t attempts, const std::string& reason) {
+  Note(Transition::kParked, run, reason);
   for (std::uint32_t i = 0; i < run.count; ++i) {
-    const std::uint32_t index = run.first_index + i;
-    const Sequence sequence = run.chunk->SequenceAt(index);
-    Held held{.attempts = attempts, .state = HeldState::kParked, .notes = NotesOf(run, i)};
-    AddNote(held, run.consumer, reason);
-    WriteAttempt(sequence, held);
-    Hold(*run.chunk, index, std::move(held));
-    if (!settings_.dead_letter_queue.empty()) to_move_.push_back(sequence);
+    Held held{.attempts = attempts, .notes = run.notes};
+    AddNote(held, run, reason);
+    Park(*run.chunk, run.first_index + i, std::move(held));
   }
+  if (run.key != nullptr) open_.keys.push_back(run.key);
+}
+
+void QueueCore::Park(Chunk& chunk, std::uint32_t index, Held held) {
+  const Sequence sequence = chunk.SequenceAt(index);
+  held.state = HeldState::kParked;
+  held.wait = Wait::kNone;
+  held.due = kNever;
+  WriteAttempt(sequence, held);
+  Hold(chunk, index, std::move(held));
+  if (to_dead_letters()) to_move_.push_back(sequence);
+}
+
+void QueueCore::AddNote(Held& held, const FlightRun& run, const std::string& error) const {
+  if (held.notes.size() == storage::kAttemptNotesMax) held.notes.erase(held.notes.begin());
+  held.notes.push_back({.attempt = run.attempt,
+                        .time_ms = around_->now.wall_ms,
+                        .consumer = NameOf(run.consumer),
+                        .error = error});
 }
 
 void QueueCore::WriteAttempt(Sequence sequence, const Held& held) {
   if (!durable()) return;
   const bool delayed = held.state == HeldState::kDelayed;
-  const std::int64_t wait_ms = (held.due_ns - around_->now.steady_ns) / kNsPerMs;
+  const std::int64_t wait_ms = delayed ? (held.due - now_ns()) / kNsPerMs : 0;
   open_batch_.PutAttempt(id_, sequence,
                          {.attempts = held.attempts,
                           .state = held.state,
                           .not_before_ms = delayed ? around_->now.wall_ms + wait_ms : 0,
-                            .notes = held.notes});
-}
-
-void QueueCore::Hold(Chunk& chunk, std::uint32_t index, Held held) {
-  const Sequence sequence = chunk.SequenceAt(index);
-  held.chunk = &chunk;
-  held.index = index;
-  if (index >= chunk.cursor) chunk.held.Add(index, index + 1);
-  held_.Add(sequence, std::move(held));
-}
-
-std::int64_t QueueCore::BackoffNs(std::uint32_t attempt, Sequence sequence) const {
-  const RetryBackoff& backoff = settings_.retry_backoff;
-  const double initial = static_cast<double>(backoff.initial.count());
-  const double most = static_cast<double>(backoff.max.count());
-  const double exponent = std::min<double>(attempt - 1, 64);
-  const double base = std::min(most, initial * std::pow(backoff.multiplier, exponent));
-  // The jitter is a function of the message, so that the same events have the same effects: a
-  // multiplicative hash (Knuth, The Art of Computer Programming, vol. 3, 6.4) spread over -1 .. 1.
-  const std::uint64_t mixed = (sequence * 31 + attempt) * 0x9E3779B97F4A7C15ull;
-  const double spread = static_cast<double>(mixed >> 11) / static_cast<double>(1ull << 52) - 1.0;
-  return static_cast<std::int64_t>(base * (1.0 + backoff.jitter * spread)) * kNsPerMs;
+                          .notes = held.notes});
 }
 
 void QueueCore::ExpireLeases() {
   absl::btree_map<ConsumerId, std::vector<DeliveryRange>> lost;
-  for (const FlightRun& run : in_flight_.TakeExpired(around_->now.steady_ns)) {
+  for (const FlightRun& run : in_flight_.TakeExpired(now_ns())) {
     totals_.lease_expired += run.count;
     if (consumers_.contains(run.consumer)) lost[run.consumer].push_back(run.range());
     const std::int64_t delay =
-        run.started ? BackoffNs(run.attempt, run.chunk->SequenceAt(run.first_index)) : 0;
+        run.started ? BackoffNs(settings_.retry_backoff, run.attempt, run.chunk->SequenceAt(run.first_index)) : 0;
+    Note(Transition::kLeaseExpired, run);
     Return(run, run.started, delay, "the lease expired");
   }
   for (auto& [consumer, ranges] : lost) {
     Send(SendLeaseLost{consumer, std::move(ranges), LeaseLostCode::kExpired});
   }
-}
-
-void QueueCore::MoveParked() {
-  if (to_move_.empty()) return;
-  std::vector<Sequence> later;
-  for (const Sequence sequence : to_move_) {
-    const Held* found = held_.Find(sequence);
-    if (found == nullptr || found->state != HeldState::kParked) continue;
-    const Held& held = *found;
-    if (held.chunk->body == nullptr) {
-      Load(*held.chunk);
-      later.push_back(sequence);
-      continue;
-    }
-    // Each moves by itself: one that finds no room there holds up nobody.
-    MoveToDeadLetter move;
-    move.items.push_back({.sequence = sequence,
-                          .charge_bytes = held.chunk->ChargeAt(held.index),
-                          .origin = {.queue = name_,
-                                     .sequence = sequence,
-                                     .reason = held.notes.empty() ? "" : held.notes.back().error,
-                                     .attempts = held.attempts,
-                                     .time_ms = around_->now.wall_ms},
-                          .body = held.chunk->body,
-                          .index = held.index});
-    Send(std::move(move));
-  }
-  to_move_ = std::move(later);
 }
 
 }  // namespace mqd::queue

@@ -10,12 +10,15 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "server/queue/chunk.h"
 #include "server/queue/effects.h"
 #include "server/queue/events.h"
 #include "server/queue/held_table.h"
+#include "server/queue/key_table.h"
+#include "server/queue/ready_lanes.h"
 
 namespace mqd::queue {
 
@@ -25,6 +28,8 @@ class QuotaLedger {
   virtual ~QuotaLedger() = default;
   /// Counts one more message of `bytes`, unless a quota would be passed; says why not.
   virtual std::optional<ErrorInfo> Take(std::uint64_t bytes) = 0;
+  /// Why Take() of the smallest message would fail now; none when it would not.
+  virtual std::optional<ErrorInfo> Full() const = 0;
 };
 
 /// What a turn sees of the world.
@@ -40,7 +45,11 @@ DeliveryId FirstDelivery(storage::Epoch epoch);
 
 struct Publisher {
   std::optional<ProducerId> producer;
-  std::uint32_t waiting = 0;  // its batches in waiters_
+  std::string client_name;
+  WallMs since_ms = 0;
+  std::uint32_t waiting = 0;      // its batches in waiters
+  bool told = false;              // that it is blocked
+  WallMs blocked_since_ms = 0;    // while it waits
 };
 
 struct Consumer {
@@ -54,9 +63,24 @@ struct Consumer {
   bool wanting = false;  // has asked for credit and not got it
   bool draining = false;
   bool told_end = false;
+  std::string client_name;
+  WallMs since_ms = 0;
+  DeliveryId fence = 0;  // single_active, max_consumers 1
+  std::uint64_t delivered = 0, acked = 0;
+  ReadyLanes own;  // STICKY: first messages of the keys that belong to it
   std::vector<DeliveryRun> outbox;  // of this turn
   std::uint64_t outbox_messages = 0;
   std::uint64_t outbox_bytes = 0;
+};
+
+/// What a publish waits for.
+enum class WaitFor : std::uint8_t {
+  kRoom,
+  kRate,
+  kTaker,   // rendezvous
+  kKey,     // another publish or atomic request has its idempotency key
+  kCommit,  // of messages that can be dropped for it
+  kRefs     // other queues' word on its deliver_after
 };
 
 /// Messages that are not yet admitted: a batch of a publisher or of a transaction, from `next`
@@ -68,9 +92,35 @@ struct Waiter {
   TransactionId transaction = 0;  // 0: a publisher's
   bool bypass_dedup = false;
   std::vector<storage::DeadLetterOrigin> origins;
+  WaitFor waits_for = WaitFor::kRoom;
 };
-/// kWait: for room, or for a transaction that holds the key of the next message.
+/// kWait: for what Waiter::waits_for says.
 enum class Admitted { kAll, kWait };
+
+/// What the rules say of one message that would be published now: store it, wait, hand it on to the
+/// dead-letter queue, or a result.
+struct StoreIt {};
+struct DivertIt {};
+using Verdict = std::variant<StoreIt, WaitFor, DivertIt, Duplicate, Dropped, ErrorInfo>;
+
+/// A publish whose confirm waits for its delivery or its end.
+struct Awaited {
+  PublisherId publisher = 0;
+  std::uint64_t publish_id = 0;
+  std::uint32_t charge = 0;
+  ConfirmLevel level = ConfirmLevel::kDelivered;
+  std::int64_t deadline_ns = kNever;
+};
+
+/// A publish on its way to the dead-letter queue.
+struct Diverting {
+  PublisherId publisher = 0;
+  std::uint64_t publish_id = 0;
+  std::uint32_t charge = 0;
+  std::string key;  // idempotency key, or empty
+  KeyHash key_hash;
+  std::uint64_t digest = 0;
+};
 
 /// What a target has promised a transaction.
 struct Prepared {
@@ -79,17 +129,25 @@ struct Prepared {
   std::vector<KeyHash> keys;
 };
 
+/// Results by publisher, in the order in which they were decided.
+using ConfirmList = std::vector<std::pair<PublisherId, Confirms>>;
+Confirms& ConfirmsOf(ConfirmList& list, PublisherId publisher);
+void AddConfirm(ConfirmList& list, PublisherId publisher, std::uint64_t publish_id,
+                Sequence sequence, std::uint32_t charge);
+
 /// What one commit will have done once it is on disk.
 struct Commit {
   std::uint64_t id = 0;
   bool sent = false;  // false: nothing to write
   std::vector<Sequence> chunks;
   std::vector<ChunkKey> rewritten;
-  std::vector<std::pair<PublisherId, Confirms>> confirms;
+  ConfirmList confirms;
   std::vector<std::pair<Sequence, Held>> returned;  // ready or delayed again
   std::uint64_t freed_messages = 0;
   std::uint64_t freed_bytes = 0;
   std::vector<Effect> replies;
+  std::vector<KeyState*> keys;  // one message less at work; they are busy until then
+  std::vector<std::pair<ConsumerId, DeliveryRun>> deliveries;  // AT_MOST_ONCE
   bool deletes_queue = false;
 };
 

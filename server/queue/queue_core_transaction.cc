@@ -11,8 +11,6 @@
 
 namespace mqd::queue {
 
-using Results = std::vector<std::variant<Sequence, Duplicate, ErrorInfo>>;
-
 void QueueCore::Handle(PrepareTransaction& event) {
   Waiter waiter{.batch = std::move(event.batch),
                 .transaction = event.transaction,
@@ -23,31 +21,62 @@ void QueueCore::Handle(PrepareTransaction& event) {
 }
 
 Admitted QueueCore::AdmitTransaction(Waiter& waiter) {
-  const auto& messages = waiter.batch.messages;
   Results results;
   std::vector<std::size_t> fresh;  // messages to store
-  std::set<KeyHash> own_keys;
-  std::uint64_t bytes = 0;
   bool refused = false;
+  if (!JudgeTransaction(waiter, fresh, results, refused)) {
+    waiter.waits_for = WaitFor::kKey;
+    return Admitted::kWait;
+  }
+  if (!refused && !fresh.empty()) {
+    const Verdict room = JudgeTransactionRoom(waiter, fresh);
+    if (const auto* wait = std::get_if<WaitFor>(&room)) {
+      waiter.waits_for = *wait;
+      return Admitted::kWait;
+    }
+    if (const auto* error = std::get_if<ErrorInfo>(&room)) {
+      for (const std::size_t i : fresh) results[i] = *error;
+      refused = true;
+    }
+  }
+  storage::Batch part;
+  if (refused) {
+    ++totals_.rejected;
+  } else {
+    StorePrepared(waiter, fresh, results, part);
+  }
+  AnswerTransaction(waiter.transaction, std::move(results), std::move(part), !refused);
+  return Admitted::kAll;
+}
+
+bool QueueCore::JudgeTransaction(const Waiter& waiter, std::vector<std::size_t>& fresh,
+                                 Results& results, bool& refused) {
+  std::set<KeyHash> own_keys;
   std::uint64_t unforgettable = 0;  // keys that cannot make room for these
   if (settings_.dedup_full_policy == DedupFullPolicy::kReject) {
     unforgettable = dedup_.size();
   } else {
     for (const auto& [id, other] : prepared_) unforgettable += other.keys.size();
   }
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    std::optional<ErrorInfo> refusal = RefusalFor(messages[i]);
-    const bool keyed = !messages[i].idempotency_key.empty() && !waiter.bypass_dedup;
-    bool pending = false;
-    if (!refusal.has_value() && keyed) {
-      auto known = CheckKey(messages[i], pending);
-      if (pending) return Admitted::kWait;
-      if (known.has_value()) {
-        refused = refused || std::holds_alternative<ErrorInfo>(*known);
-        std::visit([&](auto& result) { results.emplace_back(std::move(result)); }, *known);
+  for (const IncomingMessage& message : waiter.batch.messages) {
+    const SpecialFields* special =
+        message.special == 0 ? nullptr : &waiter.batch.specials[message.special - 1];
+    // A dead letter was checked against the rules of its own queue.
+    std::optional<ErrorInfo> refusal =
+        RefusalFor(message, waiter.bypass_dedup ? nullptr : special);
+    const bool has_key = !message.idempotency_key.empty() && !waiter.bypass_dedup;
+    if (!refusal.has_value() && has_key) {
+      if (auto known = CheckKey(message)) {
+        if (std::holds_alternative<WaitFor>(*known)) return false;
+        if (auto* conflict = std::get_if<ErrorInfo>(&*known)) {
+          refused = true;
+          results.emplace_back(std::move(*conflict));
+        } else {
+          results.emplace_back(std::get<Duplicate>(*known));
+        }
         continue;
       }
-      if (!own_keys.insert(messages[i].key_hash).second) {
+      if (!own_keys.insert(message.key_hash).second) {
         refusal = MakeError(Reason::kBadField, "one atomic request names an idempotency_key twice");
       } else if (unforgettable + own_keys.size() > settings_.dedup_max_entries) {
         refusal = DedupFullError();
@@ -58,25 +87,47 @@ Admitted QueueCore::AdmitTransaction(Waiter& waiter) {
       results.emplace_back(std::move(*refusal));
       continue;
     }
-    fresh.push_back(i);
-    bytes += messages[i].charge_bytes;
+    fresh.push_back(results.size());
     results.emplace_back(Sequence{0});
   }
-  const bool room =
-      messages_ + fresh.size() <= settings_.max_messages && bytes_ + bytes <= settings_.max_bytes;
-  const bool could = fresh.size() <= settings_.max_messages && bytes <= settings_.max_bytes;
-  if (!refused && !room) {
-    if (could && settings_.overflow_policy == OverflowPolicy::kBlock && !waiter.bypass_dedup) {
-      return Admitted::kWait;
-    }
-    for (const std::size_t i : fresh) results[i] = FullError();
-    refused = true;
+  return true;
+}
+
+Verdict QueueCore::JudgeTransactionRoom(const Waiter& waiter,
+                                        const std::vector<std::size_t>& fresh) {
+  std::uint64_t bytes = 0;
+  for (const std::size_t i : fresh) bytes += waiter.batch.messages[i].charge_bytes;
+  const std::uint64_t count = fresh.size();
+  const auto room = [&] {
+    if (rendezvous()) return count == 1 && HasRoom(bytes);
+    return messages_ + count <= settings_.max_messages && bytes_ + bytes <= settings_.max_bytes;
+  };
+  const bool waits = waits_when_full() && !waiter.bypass_dedup;
+  const std::uint64_t rate = settings_.max_publish_rate;
+  if (!waiter.bypass_dedup && publish_rate_.Available(now_ns(), rate) == 0) {
+    next_rate_ns_ = std::min(next_rate_ns_, publish_rate_.NextNs(rate));
+    if (waits) return WaitFor::kRate;
+    return WaitError(WaitFor::kRate);
   }
-  storage::Batch part;
-  if (!refused) StorePrepared(waiter, fresh, results, part);
-  if (refused) ++totals_.rejected;
-  AnswerTransaction(waiter.transaction, std::move(results), std::move(part), !refused);
-  return Admitted::kAll;
+  const bool could = count <= std::max<std::uint64_t>(settings_.max_messages, 1) &&
+                     bytes <= settings_.max_bytes;
+  if (settings_.overflow_policy == OverflowPolicy::kDropOldest && could && !waiter.bypass_dedup) {
+    while (!room() && DropOldest()) {
+    }
+    if (!room() && (committing_ > 0 || settling_ > 0)) return WaitFor::kCommit;
+  }
+  if (!room()) {
+    if (could && waits) return rendezvous() ? WaitFor::kTaker : WaitFor::kRoom;
+    return FullError();
+  }
+  if (around_->ledger != nullptr) {
+    for (const std::size_t i : fresh) {
+      auto refusal = around_->ledger->Take(waiter.batch.messages[i].charge_bytes);
+      if (refusal.has_value()) return *std::move(refusal);
+    }
+  }
+  if (!waiter.bypass_dedup) publish_rate_.Take(now_ns(), rate, count);
+  return StoreIt{};
 }
 
 void QueueCore::StorePrepared(const Waiter& waiter, const std::vector<std::size_t>& fresh,
@@ -90,11 +141,7 @@ void QueueCore::StorePrepared(const Waiter& waiter, const std::vector<std::size_
     const IncomingMessage& message = waiter.batch.messages[i];
     const Sequence sequence = NextSequence();
     if (body.count() == 0) chunk->key.first_sequence = sequence;
-    if (!waiter.origins.empty()) {
-      storage::MessageControl control{.index = static_cast<std::uint32_t>(body.count())};
-      control.dead_letter.push_back(waiter.origins[i]);
-      chunk->controls.push_back(std::move(control));
-    }
+    AddControl(waiter, message, i, static_cast<std::uint32_t>(body.count()), *chunk);
     body.Append(message.element);
     chunk->charges.push_back(message.charge_bytes);
     prepared.bytes += message.charge_bytes;
@@ -115,6 +162,21 @@ void QueueCore::StorePrepared(const Waiter& waiter, const std::vector<std::size_
   committing_ += chunk->count;
   bytes_ += prepared.bytes;
   prepared.chunk = std::move(chunk);
+}
+
+void QueueCore::AddControl(const Waiter& waiter, const IncomingMessage& message, std::size_t i,
+                           std::uint32_t index, Chunk& chunk) const {
+  std::optional<storage::MessageControl> control;
+  if (message.special != 0) {
+    const SpecialFields& special = waiter.batch.specials[message.special - 1];
+    control = ControlFor(special, index);
+    if (special.delay_ms > 0) chunk.delays.emplace_back(index, special.delay_ms);
+  }
+  if (!waiter.origins.empty()) {
+    if (!control.has_value()) control = storage::MessageControl{.index = index};
+    control->dead_letter.push_back(waiter.origins[i]);
+  }
+  if (control.has_value()) chunk.controls.push_back(*std::move(control));
 }
 
 void QueueCore::AnswerTransaction(TransactionId transaction, Results results, storage::Batch part,
@@ -153,11 +215,13 @@ void QueueCore::Handle(EndTransaction& event) {
   prepared.chunk->committed = true;
   prepared.chunk->on_disk = true;
   Chunk& chunk = *chunks_.emplace(first, std::move(prepared.chunk)).first->second;
-  fresh_.insert(first);
+  HoldSpecials(chunk);
+  RefreshFresh(chunk);
+  Note(Transition::kPublished, first, chunk.LastSequence());
   DropBodyIfFull(chunk);
 }
 
-void QueueCore::Handle(CommitTransaction& event) {
+SettleResult QueueCore::CheckTransaction(const CommitTransaction& event, bool& possible) const {
   SettleResult refusal;
   std::map<DeliveryId, DeliveryId> seen;  // first -> last
   for (const SettleEntry& entry : event.entries) {
@@ -165,27 +229,36 @@ void QueueCore::Handle(CommitTransaction& event) {
     if (next != seen.begin() && std::prev(next)->second >= entry.range.first) {
       refusal.exceptions.emplace_back(
           entry.range, MakeError(Reason::kBadField, "one atomic request settles a delivery twice"));
-    } else if (!in_flight_.HoldsAll(entry.range)) {
+    } else if (!in_flight_.HoldsAll(entry.range) && !SettledByItself(entry.range, entry.outcome)) {
       refusal.exceptions.emplace_back(entry.range, Stale(entry.range));
     }
     seen.emplace(entry.range.first, entry.range.last);
   }
-  bool held = !deleting_;
-  for (const Sequence sequence : event.leaving) {
-    const Held* found = held_.Find(sequence);
-    held = held && found != nullptr && found->state == storage::HeldState::kParked;
-  }
-  if (!refusal.exceptions.empty() || !held) {
+  possible = !deleting_ && refusal.exceptions.empty();
+  for (const Sequence sequence : event.leaving) possible = possible && Leaves(sequence);
+  for (const std::uint64_t id : event.diverted) possible = possible && diverting_.contains(id);
+  return refusal;
+}
+
+bool QueueCore::Leaves(Sequence sequence) const {
+  const MessageStatus status = StatusOf(sequence);
+  const Chunk* chunk = FindChunk(sequence);
+  return chunk != nullptr && chunk->committed &&
+         (status == MessageStatus::kReady || status == MessageStatus::kDelayed ||
+          status == MessageStatus::kParked);
+}
+
+void QueueCore::Handle(CommitTransaction& event) {
+  bool possible = false;
+  SettleResult refusal = CheckTransaction(event, possible);
+  if (!possible) {
     Send(TransactionDone{event.transaction, false, std::move(refusal)});
     return;
   }
   SettleResult result = ApplyEntries(event.entries);
-  for (const Sequence sequence : event.leaving) {
-    const Held parked = held_.Take(sequence);
-    SettleMessages(*parked.chunk, parked.index, parked.index + 1);
-    if (durable()) open_batch_.DeleteAttempt(id_, sequence);
-    ++totals_.dead_lettered;
-  }
+  for (const Sequence sequence : event.leaving) Remove(sequence, Transition::kDeadLettered);
+  totals_.dead_lettered += event.leaving.size();
+  for (const std::uint64_t id : event.diverted) FinishDivert(id);
   open_batch_.Append(std::move(event.parts));
   open_flush_ = open_flush_ || event.flush;
   open_.replies.push_back(TransactionDone{event.transaction, true, std::move(result)});

@@ -103,10 +103,12 @@ void QueueCore::Rewrite(Chunk& chunk) {
   if (durable()) open_batch_.RewriteChunk(id_, chunk.key, smaller->ToRecord(), smaller->body);
   open_.rewritten.push_back(smaller->key);
   in_flight_.Repoint(&chunk, smaller.get(), moved);
-  for (auto row = held_.rows().lower_bound(chunk.key.first_sequence);
-       row != held_.rows().end() && row->second.chunk == &chunk; ++row) {
-    row->second.chunk = smaller.get();
-    row->second.index = moved[row->second.index];
+  for (HeldTable::Rows* rows : {&held_.live(), &held_.parked_rows()}) {
+    for (auto row = rows->lower_bound(chunk.key.first_sequence);
+         row != rows->end() && row->second.chunk == &chunk; ++row) {
+      row->second.chunk = smaller.get();
+      row->second.index = moved[row->second.index];
+    }
   }
   SetBody(chunk, nullptr);
   const Sequence first = chunk.key.first_sequence;
@@ -116,7 +118,7 @@ void QueueCore::Rewrite(Chunk& chunk) {
 
 void QueueCore::ExpireDedup() {
   if (around_->now.steady_ns < next_dedup_ns_ && next_dedup_ns_ != kNever) return;
-  const WallMs expired_ms = around_->now.wall_ms - settings_.dedup_window.count() - 1;
+  const WallMs expired_ms = MonoMs() - settings_.dedup_window.count() - 1;
   int left = kDedupExpiriesPerTurn;
   for (; left > 0; --left) {
     const std::optional<KeyHash> gone = dedup_.PopOldest(expired_ms);
@@ -186,19 +188,29 @@ void QueueCore::Restore(RecoveredQueue& recovered, const Now& now) {
     chunks_.emplace(first, std::move(chunk));
   }
   sequence_limit_ = std::max(sequence_limit_, next_sequence_);
+  Effects asks;  // the first turn asks again for what messages wait for
+  const Surroundings around{.now = now};
+  around_ = &around;
+  effects_ = &asks;
   RestoreAttempts(recovered, now);
   for (auto& [first, chunk] : chunks_) {
-    if (chunk->NextFresh() < chunk->count) fresh_.insert(first);
+    HoldSpecials(*chunk);
+    RefreshFresh(*chunk);
   }
+  if (!waiting_refs_.empty()) next_ask_ns_ = now.steady_ns;
+  around_ = nullptr;
+  effects_ = nullptr;
   std::sort(recovered.dedup.begin(), recovered.dedup.end(), [](const auto& a, const auto& b) {
     return a.second.first_seen_ms < b.second.first_seen_ms;
   });
   for (const auto& [hash, entry] : recovered.dedup) {
-    dedup_.Insert(hash, {entry.sequence, entry.digest, entry.first_seen_ms, 0});
+    // A clock that was set back must not make a window longer.
+    const WallMs seen_ms = std::min(entry.first_seen_ms, now.wall_ms);
+    dedup_.Insert(hash, {entry.sequence, entry.digest, seen_ms, 0});
   }
   if (dedup_.size() > 0) next_dedup_ns_ = now.steady_ns;
   for (auto& [id, record] : recovered.producers) {
-    record.last_seen_ms = now.wall_ms;  // it may have been connected until the broker stopped
+    record.last_seen_ms = MonoMs(now);  // it may have been connected until the broker stopped
     producers_.Restore(id, std::move(record));
   }
 }
@@ -214,9 +226,10 @@ void QueueCore::RestoreAttempts(RecoveredQueue& recovered, const Now& now) {
               .notes = std::move(attempt.notes)};
     if (held.state == storage::HeldState::kDelayed) {
       const std::int64_t wait_ms = std::max<WallMs>(0, attempt.not_before_ms - now.wall_ms);
-      held.due_ns = now.steady_ns + std::min(wait_ms, kDelayMaxMs) * kNsPerMs;
+      held.wait = Wait::kRetry;
+      held.due = now.steady_ns + std::min(wait_ms, kDelayMaxMs) * kNsPerMs;
     }
-    if (held.state == storage::HeldState::kParked && !settings_.dead_letter_queue.empty()) {
+    if (held.state == storage::HeldState::kParked && to_dead_letters()) {
       to_move_.push_back(sequence);  // its move may have been cut short
     }
     Hold(*chunk, *index, std::move(held));

@@ -80,6 +80,10 @@ struct QueueSettings {
   bool operator==(const QueueSettings&) const = default;
 };
 
+/// How long a message waits after its `attempt`th failure. The jitter depends on the message alone,
+/// so that the same events have the same effects.
+std::int64_t BackoffNs(const RetryBackoff& backoff, std::uint32_t attempt, std::uint64_t sequence);
+
 /// Fails with BAD_FIELD, naming the field, its limit and what to do: for values out of range, and
 /// for settings that this version does not carry out yet.
 absl::Status Validate(const QueueSettings& settings, std::string_view queue_name);

@@ -1,0 +1,106 @@
+// queue_core_inspect.cc: step 3 of 5 (queue). Answers questions about messages and clients.
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/queue/queue_core.h"
+#include "server/queue/queue_explainer.h"
+#include "server/queue/queue_inspector.h"
+
+namespace mqd::queue {
+
+void QueueCore::Handle(struct Peek& event) {
+  Send(RequestDone{event.request, QueueInspector(*this).Peek(event)});
+}
+
+void QueueCore::Handle(FindMessage& event) {
+  Sequence sequence = event.sequence;
+  if (event.key.has_value()) {
+    const DedupEntry* known = dedup_.Find(*event.key, MonoMs() - settings_.dedup_window.count());
+    sequence = known == nullptr ? 0 : known->sequence;
+  }
+  if (sequence == 0 || sequence >= next_sequence_) {
+    return Reply(event.request,
+                 MakeError(Reason::kMessageNotFound,
+                           event.key.has_value()
+                               ? "no message with this idempotency_key within dedup_window"
+                               : absl::StrCat("sequence ", sequence, " was not given yet")));
+  }
+  std::vector<PeekedMessage> found;
+  const Chunk* chunk = FindChunk(sequence);
+  const auto index = chunk == nullptr ? std::nullopt : chunk->IndexOf(sequence);
+  if (index.has_value() && chunk->committed && !chunk->settled.Contains(*index)) {
+    found.push_back(QueueInspector(*this).Show(*chunk, *index));
+  } else {
+    found.push_back({.sequence = sequence, .status = MessageStatus::kSettled});
+  }
+  Send(RequestDone{event.request, std::move(found)});
+}
+
+void QueueCore::Handle(GetDedup& event) {
+  const DedupEntry* known = dedup_.Find(event.key, MonoMs() - settings_.dedup_window.count());
+  if (known == nullptr) {
+    return Reply(event.request, MakeError(Reason::kMessageNotFound,
+                                          "no such idempotency_key within dedup_window"));
+  }
+  Send(RequestDone{event.request,
+                   DedupInfo{known->sequence, StatusOf(known->sequence), known->first_seen_ms,
+                             known->first_seen_ms + settings_.dedup_window.count()}});
+}
+
+void QueueCore::Handle(GetHistory& event) {
+  Send(RequestDone{event.request, history_.Get(event.sequence, event.limit)});
+}
+
+void QueueCore::Handle(ListClients& event) {
+  Send(RequestDone{event.request, QueueInspector(*this).Clients()});
+}
+
+void QueueCore::Handle(Explain& event) {
+  Send(RequestDone{event.request, QueueExplainer(*this).Explain(event.subject)});
+}
+
+MessageStatus QueueCore::StatusOf(Sequence sequence) const {
+  if (open_chunk_ != nullptr && sequence >= open_chunk_->key.first_sequence) {
+    return MessageStatus::kReady;
+  }
+  const Chunk* chunk = FindChunk(sequence);
+  const std::optional<std::uint32_t> index =
+      chunk == nullptr ? std::nullopt : chunk->IndexOf(sequence);
+  if (!index.has_value()) {
+    for (const auto& [id, prepared] : prepared_) {
+      if (prepared.chunk != nullptr && prepared.chunk->IndexOf(sequence).has_value()) {
+        return MessageStatus::kReady;
+      }
+    }
+    return MessageStatus::kSettled;
+  }
+  if (chunk->settled.Contains(*index)) return MessageStatus::kSettled;
+  if (const Held* held = held_.Find(sequence)) {
+    switch (held->state) {
+      case storage::HeldState::kReady:
+        return MessageStatus::kReady;
+      case storage::HeldState::kDelayed:
+        return MessageStatus::kDelayed;
+      case storage::HeldState::kParked:
+        return MessageStatus::kParked;
+    }
+  }
+  const bool fresh = *index >= chunk->cursor && !chunk->held.Contains(*index);
+  return fresh ? MessageStatus::kReady : MessageStatus::kInFlight;
+}
+
+void QueueCore::Note(Transition transition, Sequence first, Sequence last, std::uint32_t attempt,
+                     const std::string& client, const std::string& text) {
+  if (!history_.on()) return;
+  history_.Add({first, last, around_->now.wall_ms, transition, attempt, client, text});
+}
+
+void QueueCore::Note(Transition transition, const FlightRun& run, const std::string& text) {
+  if (!history_.on()) return;
+  Note(transition, run.chunk->SequenceAt(run.first_index),
+       run.chunk->SequenceAt(run.first_index + run.count - 1), run.attempt, NameOf(run.consumer),
+       text);
+}
+
+}  // namespace mqd::queue

@@ -1,0 +1,137 @@
+// ready_order.cc: step 3 of 5 (queue). Which ready message stands where: with the plain ones of
+// its chunk, in a lane for anybody, or in line behind others of its ordering key.
+
+#include <algorithm>
+#include <utility>
+
+#include "proto/base/assert.h"
+#include "server/queue/ready_order.h"
+
+namespace mqd::queue {
+
+using storage::HeldState;
+
+void ReadyOrder::Place(Sequence sequence, Held& held) {
+  if (held.key == nullptr) {
+    if (held.state == HeldState::kReady) lanes_.Add(held.priority, sequence);
+    return;
+  }
+  const bool in_line = held.state == HeldState::kReady ||
+                       (keyed() && held.state == HeldState::kDelayed && held.wait == Wait::kRetry);
+  if (in_line) held.key->waiting.insert(sequence);
+  UpdateKey(*held.key);
+}
+
+void ReadyOrder::Unplace(Sequence sequence, const Held& held) {
+  if (held.key == nullptr) {
+    if (held.state == HeldState::kReady) lanes_.Remove(held.priority, sequence);
+    return;
+  }
+  held.key->waiting.erase(sequence);
+  UpdateKey(*held.key);
+}
+
+Held ReadyOrder::TakeHeld(Sequence sequence) {
+  const Held& row = *held_.Find(sequence);
+  KeyState* key = row.key;
+  Unplace(sequence, row);
+  Held held = held_.Take(sequence);
+  if (key != nullptr) keys_.DropIfIdle(*key);
+  held.key = nullptr;
+  return held;
+}
+
+// ---- plain messages
+
+Sequence ReadyOrder::FirstFresh() const {
+  if (fresh_.empty()) return ReadyLanes::kNone;
+  const Chunk& chunk = *chunks_.at(*fresh_.begin());
+  return chunk.SequenceAt(chunk.NextFresh());
+}
+
+void ReadyOrder::RefreshFresh(const Chunk& chunk) {
+  if (chunk.committed && chunk.NextFresh() < chunk.count) {
+    fresh_.insert(chunk.key.first_sequence);
+  } else {
+    fresh_.erase(chunk.key.first_sequence);
+  }
+}
+
+// ---- keys
+
+ReadyLanes& ReadyOrder::LanesOf(ConsumerId owner) {
+  return owner == 0 ? lanes_ : consumers_.at(owner).own;
+}
+
+void ReadyOrder::UpdateKey(KeyState& key) {
+  Sequence head = 0;
+  const Held* held = nullptr;
+  if (!key.waiting.empty() && !(keyed() && key.busy > 0)) {
+    head = *key.waiting.begin();
+    held = held_.Find(head);
+    if (held == nullptr || held->state != HeldState::kReady) head = 0;
+  }
+  if (sticky()) ChooseOwner(key);
+  const ConsumerId with = sticky() ? key.owner : 0;
+  // A key without an owner, while nobody consumes, waits in the lanes for anybody.
+  if (key.placed == head && key.placed_with == with) return;
+  if (key.placed != 0 && (key.placed_with == 0 || consumers_.contains(key.placed_with))) {
+    LanesOf(key.placed_with).Remove(key.placed_priority, key.placed);
+  }
+  key.placed = head;
+  key.placed_with = with;
+  if (head == 0) return;
+  key.placed_priority = held->priority;
+  LanesOf(with).Add(key.placed_priority, head);
+}
+
+void ReadyOrder::ChooseOwner(KeyState& key) {
+  if (key.owner != 0 && consumers_.contains(key.owner) && !consumers_.at(key.owner).draining) {
+    return;
+  }
+  key.owner = 0;
+  std::uint64_t best = 0;
+  for (const auto& [id, consumer] : consumers_) {
+    const std::uint64_t score = KeyScore(key.hash, id);
+    if (consumer.draining || (key.owner != 0 && score <= best)) continue;
+    key.owner = id;
+    best = score;
+  }
+}
+
+void ReadyOrder::OwnersChanged() {
+  if (!sticky()) return;
+  keys_.ForEach([this](KeyState& key) {
+    const ConsumerId before = key.owner;
+    key.owner = 0;
+    ChooseOwner(key);
+    if (key.owner != before || key.placed_with != key.owner) UpdateKey(key);
+  });
+}
+
+void ReadyOrder::FreeKey(KeyState& key) {
+  MQD_ASSERT(key.busy > 0);
+  --key.busy;
+  UpdateKey(key);
+  keys_.DropIfIdle(key);
+}
+
+void ReadyOrder::Reindex() {
+  lanes_.Clear();
+  for (auto& [id, consumer] : consumers_) consumer.own.Clear();
+  keys_.ForEach([](KeyState& key) {
+    key.waiting.clear();
+    key.placed = 0;
+    key.placed_with = 0;
+    key.owner = 0;
+  });
+  for (auto& [sequence, held] : held_.live()) {
+    const storage::MessageControl* control = held.chunk->ControlOf(held.index);
+    const bool heeds =
+        control != nullptr && !control->ordering_key.empty() && (keyed() || sticky());
+    held.key = heeds ? &keys_.Get(control->ordering_key) : nullptr;
+    Place(sequence, held);
+  }
+}
+
+}  // namespace mqd::queue

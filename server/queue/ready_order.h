@@ -1,0 +1,42 @@
+#pragma once
+
+// ready_order.h: step 3 of 5 (queue). Where each ready message stands: with the plain ones of its
+// chunk, in a lane for anybody, in a lane of one consumer (STICKY), or in line behind others of its
+// ordering key (KEYED: one of a key at a time).
+//
+// Threads: One at a time.
+// Limits: Those of the tables; OwnersChanged() and Reindex() walk all keys or rows.
+
+#include "server/queue/queue_core_data.h"
+
+namespace mqd::queue {
+
+class ReadyOrder : protected QueueData {
+ protected:
+  using QueueData::QueueData;
+
+  /// A row of held_ that became ready, or waits for its retry, takes its place.
+  void Place(Sequence sequence, Held& held);
+  void Unplace(Sequence sequence, const Held& held);
+  /// Out of the tables; the key goes with its last message, unless it is busy.
+  Held TakeHeld(Sequence sequence);
+
+  /// One message of the key is at work no more.
+  void FreeKey(KeyState& key);
+  /// Consumers came or went: keys look for their owners.
+  void OwnersChanged();
+  /// After ordering or dispatch_policy changed.
+  void Reindex();
+
+  /// The first plain message, or ReadyLanes::kNone.
+  Sequence FirstFresh() const;
+  /// After messages of `chunk` were delivered, held or settled.
+  void RefreshFresh(const Chunk& chunk);
+
+ private:
+  void UpdateKey(KeyState& key);
+  ReadyLanes& LanesOf(ConsumerId owner);
+  void ChooseOwner(KeyState& key);
+};
+
+}  // namespace mqd::queue
