@@ -514,8 +514,11 @@ void QueueWorld::CommitAtomic(TransactionPrepared prepared) {
   for (const Sequence parked : atomic.parked) {
     atomic.allowed = atomic.allowed && model.IsParked(parked);
   }
-  CommitTransaction commit{prepared.transaction, atomic.entries, atomic.parked,
-                           std::move(prepared.part), prepared.flush};
+  CommitTransaction commit{.transaction = prepared.transaction,
+                           .entries = atomic.entries,
+                           .leaving = atomic.parked,
+                           .parts = std::move(prepared.part),
+                           .flush = prepared.flush};
   if (atomic.allowed) {
     for (const SettleEntry& entry : atomic.entries) model.Settle(entry.range, entry.outcome);
     for (const Sequence parked : atomic.parked) model.LeaveParked(parked);

@@ -9,9 +9,6 @@
 namespace mqd::queue::testing {
 namespace {
 
-using storage::OpKind;
-using storage::Table;
-
 constexpr storage::ShardId kShard{0};
 constexpr char kField15 = '\x7a';  // number 15, length-delimited: of a frame and of a Message
 
@@ -24,15 +21,6 @@ std::string Field(std::string_view value) {
   return field.append(value);
 }
 
-std::string_view ValueOf(std::string_view field) {
-  MQD_ASSERT(!field.empty() && field[0] == kField15);
-  std::size_t at = 1;
-  while ((field.at(at) & 0x80) != 0) ++at;
-  return field.substr(at + 1);
-}
-
-std::string PayloadOf(std::string_view element) { return std::string(ValueOf(ValueOf(element))); }
-
 const char* NameOf(MessageStatus status) {
   constexpr const char* kNames[] = {"", "READY", "IN_FLIGHT", "DELAYED", "PARKED", "SETTLED"};
   return kNames[static_cast<std::size_t>(status)];
@@ -42,9 +30,29 @@ std::string ResultName(const std::variant<Duplicate, Dropped, ErrorInfo>& result
   if (const auto* duplicate = std::get_if<Duplicate>(&result)) {
     return "duplicate of " + std::to_string(duplicate->sequence) + " " + NameOf(duplicate->status);
   }
-  const auto* error = std::get_if<ErrorInfo>(&result);
-  return error == nullptr ? "dropped" : ToString(error->reason);
+  if (const auto* dropped = std::get_if<Dropped>(&result)) {
+    constexpr const char* kNames[] = {
+        "", "REJECT", "BLOCK", "DROP_OLDEST", "DROP_NEWEST", "DEAD_LETTER", "THROTTLE"};
+    return std::string("dropped ") + kNames[static_cast<std::size_t>(dropped->policy)];
+  }
+  return ToString(std::get<ErrorInfo>(result).reason);
 }
+
+SpecialFields ViewOf(const Extras& extras) {
+  return {.ordering_key = extras.ordering_key,
+          .priority = extras.priority,
+          .delay_ms = extras.delay_ms,
+          .deliver_at_ms = extras.deliver_at_ms,
+          .ttl_ms = extras.ttl_ms,
+          .deliver_after = extras.deliver_after};
+}
+
+/// What the views of a batch point into.
+struct Owned {
+  std::vector<std::string> elements;
+  std::vector<std::string> keys;
+  std::vector<Extras> extras;
+};
 
 }  // namespace
 
@@ -62,81 +70,9 @@ std::vector<std::string> Payloads(const std::vector<Seen>& seen) {
   return payloads;
 }
 
-// ---- the disk
-
-void TestDisk::Append(QueueHarness& queue, CommitRequest commit) {
-  waiting_.emplace_back(&queue, std::move(commit));
-}
-
-bool TestDisk::CommitNext() {
-  if (waiting_.empty()) return false;
-  const auto [queue, commit] = std::move(waiting_.front());
-  waiting_.pop_front();
-  Apply(commit.batch);
-  queue->Step(CommitDone{commit.commit});
-  return true;
-}
-
-void TestDisk::CommitAll() {
-  while (CommitNext()) {
-  }
-}
-
-void TestDisk::Apply(const storage::Batch& batch) {
-  const storage::Op* chunk = nullptr;
-  for (const storage::Op& op : batch.ops()) {
-    auto& rows = tables_.at(Slot(op.table));
-    switch (op.kind) {
-      case OpKind::kPutOnce:
-        MQD_ASSERT(!rows.contains(op.key));
-        [[fallthrough]];
-      case OpKind::kPut:
-        rows[op.key] = op.body != nullptr ? std::string(op.body->encoded()) : op.value;
-        break;
-      case OpKind::kDeletePrefix:
-        std::erase_if(rows, [&](const auto& row) { return row.first.starts_with(op.key); });
-        break;
-      default:
-        rows.erase(op.key);
-    }
-    if (op.table == Table::kChunks) chunk = &op;
-    if (op.kind == OpKind::kPutOnce && chunk != nullptr) Note(*chunk, *op.body);
-  }
-}
-
-void TestDisk::Note(const storage::Op& chunk, const storage::Body& body) {
-  const auto record = storage::DecodeChunkRecord(chunk.value);
-  MQD_ASSERT(record.ok());
-  if (record->key.generation > 0) return;  // rewritten: nothing new
-  const Chunk known = Chunk::FromRecord(*record);
-  storage::QueueId queue = 0;
-  for (int i = 0; i < 8; ++i) queue = queue << 8 | static_cast<unsigned char>(chunk.key[i]);
-  for (std::uint32_t i = 0; i < known.count; ++i) {
-    stored_.push_back({queue, known.SequenceAt(i), known.ChargeAt(i), PayloadOf(body.Element(i))});
-  }
-}
-
-absl::Status TestDisk::Scan(storage::ShardId, Table table, std::string_view prefix,
-                            const Visit& visit) const {
-  const auto& rows = tables_.at(Slot(table));
-  for (auto row = rows.lower_bound(std::string(prefix));
-       row != rows.end() && row->first.starts_with(prefix); ++row) {
-    if (absl::Status status = visit(row->first, row->second); !status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-void TestDisk::ReadBody(storage::ShardId, QueueId queue, ChunkKey key, BodyDone done) const {
-  const auto& rows = tables_.at(Slot(Table::kBodies));
-  const auto row = rows.find(storage::BodyRowKey(queue, key));
-  if (row == rows.end()) return done(absl::NotFoundError("no such body"));
-  done(storage::Body::Decode(row->second));
-}
-
-std::size_t TestDisk::rows() const {
-  std::size_t count = 0;
-  for (const auto& table : tables_) count += table.size();
-  return count;
+bool Extras::plain() const {
+  return ordering_key.empty() && priority == 0 && delay_ms == 0 && deliver_at_ms == 0 &&
+         ttl_ms == 0 && deliver_after.empty();
 }
 
 // ---- the queue
@@ -236,6 +172,9 @@ void QueueHarness::Trace(const Effect& effect) {
     Trace(confirms->publisher);
     Trace(confirms->confirms.messages);
     for (const ConfirmedRange& range : confirms->confirms.ranges) Trace(range.first_sequence);
+    for (const PublishException& one : confirms->confirms.exceptions) {
+      Trace(one.publish_id * 4 + one.result.index());
+    }
   } else if (const auto* want = std::get_if<WantCredit>(&effect)) {
     Trace(want->consumer);
   } else if (const auto* back = std::get_if<CreditReturned>(&effect)) {
@@ -243,6 +182,42 @@ void QueueHarness::Trace(const Effect& effect) {
     Trace(back->messages);
   } else if (const auto* end = std::get_if<SendEndOfQueue>(&effect)) {
     Trace(end->consumer);
+  } else {
+    TraceRare(effect);
+  }
+}
+
+void QueueHarness::TraceRare(const Effect& effect) {
+  const auto trace_ranges = [this](const std::vector<DeliveryRange>& ranges) {
+    for (const DeliveryRange& range : ranges) Trace(range.first * 31 + range.last);
+  };
+  if (const auto* lost = std::get_if<SendLeaseLost>(&effect)) {
+    Trace(lost->consumer);
+    trace_ranges(lost->ranges);
+  } else if (const auto* recall = std::get_if<SendRecall>(&effect)) {
+    Trace(recall->consumer);
+    trace_ranges(recall->ranges);
+  } else if (const auto* blocked = std::get_if<SendBlocked>(&effect)) {
+    Trace(blocked->publisher);
+    Trace(blocked->first_publish_id);
+  } else if (const auto* gone = std::get_if<ConsumerGone>(&effect)) {
+    Trace(gone->consumer);
+  } else if (const auto* left = std::get_if<PublisherGone>(&effect)) {
+    Trace(left->publisher);
+  } else if (const auto* divert = std::get_if<DivertToDeadLetter>(&effect)) {
+    Trace(divert->divert);
+  } else if (const auto* move = std::get_if<MoveToDeadLetter>(&effect)) {
+    for (const MoveToDeadLetter::Item& item : move->items) Trace(item.sequence);
+  } else if (const auto* ask = std::get_if<AskRef>(&effect)) {
+    Trace(ask->ref.queue * 31 + ask->ref.sequence);
+  } else if (const auto* tell = std::get_if<TellRef>(&effect)) {
+    Trace(tell->watcher * 31 + tell->answer.ref.sequence);
+    Trace(static_cast<std::uint64_t>(tell->answer.state));
+  } else if (const auto* done = std::get_if<RequestDone>(&effect)) {
+    Trace(done->request * 31 + done->result.index());
+    const auto* why = std::get_if<std::vector<Explanation>>(&done->result);
+    if (why == nullptr) return;
+    for (const Explanation& one : *why) Trace(static_cast<std::uint64_t>(one.cause));
   }
 }
 
@@ -250,7 +225,15 @@ void QueueHarness::Trace(const Effect& effect) {
 
 void QueueHarness::AttachPublisher(const std::string& publisher,
                                    std::optional<ProducerId> producer) {
-  Step(queue::AttachPublisher{NewId(publisher), producer});
+  AttachPublisher(publisher, PublisherOptions{.producer = producer});
+}
+
+void QueueHarness::AttachPublisher(const std::string& publisher, PublisherOptions options) {
+  Step(queue::AttachPublisher{
+      .publisher = NewId(publisher),
+      .producer = options.producer,
+      .client_name = options.client_name.empty() ? publisher : options.client_name,
+      .take_over = options.take_over});
 }
 
 void QueueHarness::DetachPublisher(const std::string& publisher) {
@@ -259,10 +242,13 @@ void QueueHarness::DetachPublisher(const std::string& publisher) {
 }
 
 void QueueHarness::AttachConsumer(const std::string& consumer, ConsumerOptions options) {
-  Step(queue::AttachConsumer{.consumer = NewId(consumer),
-                             .marks_started = options.marks_started,
-                             .on_demand = options.on_demand,
-                             .lease_ns = options.lease_ms * kNsPerMs});
+  Step(queue::AttachConsumer{
+      .consumer = NewId(consumer),
+      .marks_started = options.marks_started,
+      .on_demand = options.on_demand,
+      .lease_ns = options.lease_ms * kNsPerMs,
+      .client_name = options.client_name.empty() ? consumer : options.client_name,
+      .take_over = options.take_over});
   if (options.messages > 0) Grant(consumer, options.messages, options.bytes);
 }
 
@@ -275,19 +261,26 @@ void QueueHarness::Grant(const std::string& consumer, std::uint64_t messages, st
 }
 
 PublishBatch QueueHarness::BatchOf(const std::vector<std::string>& payloads,
-                                   const std::vector<std::string>& keys) const {
-  auto owner = std::make_shared<std::pair<std::vector<std::string>, std::vector<std::string>>>();
-  owner->second = keys;
-  for (const std::string& payload : payloads) owner->first.push_back(Field(Field(payload)));
+                                   const std::vector<std::string>& keys,
+                                   const std::vector<Extras>& extras) const {
+  auto owner = std::make_shared<Owned>(Owned{{}, keys, extras});
+  for (const std::string& payload : payloads) owner->elements.push_back(Field(Field(payload)));
   PublishBatch batch;
   for (std::size_t i = 0; i < payloads.size(); ++i) {
     IncomingMessage message{
-        .element = owner->first[i],
+        .element = owner->elements[i],
         .charge_bytes = static_cast<std::uint32_t>(payloads[i].size()) + kOverheadBytes};
     if (i < keys.size() && !keys[i].empty()) {
-      message.idempotency_key = owner->second[i];
+      message.idempotency_key = owner->keys[i];
       message.key_hash = {1, std::hash<std::string>{}(keys[i])};
       message.digest = std::hash<std::string>{}(payloads[i]);
+    }
+    if (!extras.empty()) {
+      const Extras& own = owner->extras[extras.size() == 1 ? 0 : i];
+      if (!own.plain()) {
+        batch.specials.push_back(ViewOf(own));
+        message.special = static_cast<std::uint32_t>(batch.specials.size());
+      }
     }
     batch.messages.push_back(message);
   }
@@ -298,7 +291,8 @@ PublishBatch QueueHarness::BatchOf(const std::vector<std::string>& payloads,
 void QueueHarness::Publish(const std::string& publisher, const std::vector<std::string>& payloads,
                            PublishOptions options) {
   std::uint64_t& next = next_publish_id_.try_emplace(publisher, 1).first->second;
-  PublishBatch batch = BatchOf(payloads, options.keys);
+  PublishBatch batch = BatchOf(payloads, options.keys, options.extras);
+  batch.level = options.level;
   batch.publisher = PublisherIdOf(publisher);
   batch.first_publish_id = options.first_id != 0 ? options.first_id : next;
   batch.answered_through = options.answered_through;
@@ -329,6 +323,80 @@ void QueueHarness::Advance(std::int64_t ms) {
   Step(Tick{});
 }
 
+void QueueHarness::JumpWall(std::int64_t ms) {
+  around_.now.wall_ms += ms;
+  Step(Tick{});
+}
+
+// ---- two queues
+
+bool QueueHarness::RunTransaction(QueueHarness& target, PrepareTransaction prepare,
+                                  CommitTransaction commit) {
+  const TransactionId id = prepare.transaction = commit.transaction = next_transaction_++;
+  target.Step(std::move(prepare));
+  TransactionPrepared prepared = std::move(target.Take<TransactionPrepared>().at(0));
+  if (!prepared.accepted) return false;
+  commit.parts = std::move(prepared.part);
+  commit.flush = prepared.flush;
+  Step(std::move(commit));
+  CommitAll();
+  const bool committed = Take<TransactionDone>().at(0).committed;
+  target.Step(EndTransaction{id, committed});
+  return committed;
+}
+
+std::size_t QueueHarness::MoveTo(QueueHarness& target) {
+  std::size_t taken = 0;
+  for (MoveToDeadLetter& move : Take<MoveToDeadLetter>()) {
+    for (MoveToDeadLetter::Item& item : move.items) {
+      PublishBatch batch{.owner = item.body};
+      batch.messages.push_back(
+          {.element = item.body->Element(item.index), .charge_bytes = item.charge_bytes});
+      taken += RunTransaction(target, {0, std::move(batch), true, {item.origin}},
+                              {.leaving = {item.sequence}})
+                   ? 1
+                   : 0;
+    }
+  }
+  for (DivertToDeadLetter& divert : Take<DivertToDeadLetter>()) {
+    PublishBatch batch{.owner = divert.owner};
+    batch.messages.push_back({.element = divert.element, .charge_bytes = divert.charge_bytes});
+    if (RunTransaction(target, {0, std::move(batch), true, {divert.origin}},
+                       {.diverted = {divert.divert}})) {
+      ++taken;
+      continue;
+    }
+    Step(DivertFailed{divert.divert, {.reason = Reason::kQueueFull}});
+  }
+  return taken;
+}
+
+void QueueHarness::ExchangeRefs(const std::vector<QueueHarness*>& queues) {
+  const auto find = [&](QueueId id) -> QueueHarness* {
+    const auto found = std::find_if(queues.begin(), queues.end(),
+                                    [id](const QueueHarness* one) { return one->id() == id; });
+    return found == queues.end() ? nullptr : *found;
+  };
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (QueueHarness* queue : queues) {
+      for (const AskRef& ask : queue->Take<AskRef>()) {
+        moved = true;
+        QueueHarness* asked = find(ask.ref.queue);
+        if (asked == nullptr) {
+          queue->Step(RefAnswer{ask.ref, RefState::kSettled});
+        } else {
+          asked->Step(WatchMessage{queue->id(), ask.ref.sequence});
+        }
+      }
+      for (const TellRef& tell : queue->Take<TellRef>()) {
+        moved = true;
+        if (QueueHarness* watcher = find(tell.watcher)) watcher->Step(tell.answer);
+      }
+    }
+  }
+}
+
 // ---- what came out
 
 std::vector<Seen> QueueHarness::TakeDeliveries() {
@@ -338,7 +406,7 @@ std::vector<Seen> QueueHarness::TakeDeliveries() {
       for (std::uint32_t i = 0; i < run.count; ++i) {
         seen.push_back({names_.at(send.consumer), run.first_delivery_id + i, run.first_sequence + i,
                         run.attempt, PayloadOf(run.body->Element(run.first_index + i)),
-                        run.dead_letter});
+                        run.dead_letter, run.fence, run.lease_ms});
       }
     }
   }
@@ -362,6 +430,16 @@ std::vector<std::string> QueueHarness::TakeResults() {
   std::vector<std::string> named;
   for (const auto& [id, result] : results) named.push_back(std::to_string(id) + " " + result);
   return named;
+}
+
+std::map<std::uint64_t, ErrorInfo> QueueHarness::TakeErrors() {
+  std::map<std::uint64_t, ErrorInfo> errors;
+  for (const SendConfirms& send : Take<SendConfirms>()) {
+    for (const PublishException& one : send.confirms.exceptions) {
+      if (const auto* error = std::get_if<ErrorInfo>(&one.result)) errors[one.publish_id] = *error;
+    }
+  }
+  return errors;
 }
 
 std::vector<PeekedMessage> QueueHarness::PeekAll(MessageStatus status) {

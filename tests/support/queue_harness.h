@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "server/queue/queue_core.h"
-#include "storage/store.h"
+#include "tests/support/test_disk.h"
 
 namespace mqd::queue::testing {
 
@@ -31,6 +31,8 @@ struct Seen {
   std::uint32_t attempt = 0;
   std::string payload;
   std::optional<storage::DeadLetterOrigin> origin;
+  std::uint64_t fence = 0;
+  std::int64_t lease_ms = 0;
   DeliveryRange range() const { return {id, id}; }
 };
 
@@ -38,44 +40,15 @@ struct Seen {
 std::vector<std::string> Names(const std::vector<Seen>& seen);
 std::vector<std::string> Payloads(const std::vector<Seen>& seen);
 
-/// A message that a commit put on disk.
-struct Stored {
-  QueueId queue = 0;
-  Sequence sequence = 0;
-  std::uint32_t charge_bytes = 0;
-  std::string payload;
-};
-
-class QueueHarness;
-
-/// What is on disk, and the commits that are not there yet. Queues that share one share its order.
-class TestDisk final : public storage::Reader {
- public:
-  void Append(QueueHarness& queue, CommitRequest commit);
-  /// Ends the oldest commit; false when there was none.
-  bool CommitNext();
-  void CommitAll();
-  /// What a crash does to what is not yet on disk.
-  void DropWaiting() { waiting_.clear(); }
-  void Apply(const storage::Batch& batch);
-
-  absl::Status Scan(storage::ShardId shard, storage::Table table, std::string_view prefix,
-                    const Visit& visit) const override;
-  void ReadBody(storage::ShardId shard, QueueId queue, ChunkKey key, BodyDone done) const override;
-
-  std::size_t waiting() const { return waiting_.size(); }
-  std::size_t rows() const;
-  std::size_t rows(storage::Table table) const { return tables_.at(Slot(table)).size(); }
-  /// Since the last call, in order.
-  std::vector<Stored> TakeStored() { return std::exchange(stored_, {}); }
-
- private:
-  static std::size_t Slot(storage::Table table) { return static_cast<std::size_t>(table); }
-  void Note(const storage::Op& chunk, const storage::Body& body);
-
-  std::vector<std::map<std::string, std::string>> tables_{storage::kTableCount};
-  std::deque<std::pair<QueueHarness*, CommitRequest>> waiting_;
-  std::vector<Stored> stored_;
+/// What makes a message more than plain; SpecialFields that own what they name.
+struct Extras {
+  std::string ordering_key = {};
+  std::uint32_t priority = 0;
+  std::int64_t delay_ms = 0;
+  WallMs deliver_at_ms = 0;
+  std::int64_t ttl_ms = 0;
+  std::vector<storage::MessageRef> deliver_after = {};
+  bool plain() const;
 };
 
 class QueueHarness {
@@ -91,9 +64,18 @@ class QueueHarness {
     bool marks_started = false;
     bool on_demand = false;
     std::int64_t lease_ms = 0;
+    bool take_over = false;
+    std::string client_name = {};  // empty: the consumer's name here
+  };
+  struct PublisherOptions {
+    std::optional<ProducerId> producer = {};
+    bool take_over = false;
+    std::string client_name = {};  // empty: the publisher's name here
   };
   struct PublishOptions {
     std::vector<std::string> keys = {};
+    std::vector<Extras> extras = {};  // one for each message; one alone is for all
+    ConfirmLevel level = ConfirmLevel::kDurable;
     std::uint64_t first_id = 0;  // 0: goes on from the publisher's last
     std::int64_t wait_ms = -1;   // below 0: no deadline
     std::uint64_t answered_through = 0;
@@ -108,6 +90,7 @@ class QueueHarness {
   void Turn(std::vector<Event> events);
   void AttachPublisher(const std::string& publisher,
                        std::optional<ProducerId> producer = std::nullopt);
+  void AttachPublisher(const std::string& publisher, PublisherOptions options);
   void DetachPublisher(const std::string& publisher);
   void AttachConsumer(const std::string& consumer, ConsumerOptions options);
   void DetachConsumer(const std::string& consumer, bool keep_deliveries = false);
@@ -119,12 +102,51 @@ class QueueHarness {
                PublishOptions options);
   /// For PrepareTransaction: publisher 0, no deadline unless asked for.
   PublishBatch BatchOf(const std::vector<std::string>& payloads,
-                       const std::vector<std::string>& keys = {}) const;
+                       const std::vector<std::string>& keys = {},
+                       const std::vector<Extras>& extras = {}) const;
+  /// One message that is more than plain.
+  void PublishOne(const std::string& publisher, const std::string& payload, Extras extras,
+                  ConfirmLevel level = ConfirmLevel::kDurable) {
+    Publish(publisher, {payload}, {.extras = {std::move(extras)}, .level = level});
+  }
   /// Asks without waiting for the commit; the answer is a RequestDone.
   RequestId AskSettle(std::vector<SettleEntry> entries);
   /// Asks, commits everything, and gives the answer.
   SettleResult Settle(DeliveryRange range, SettleOutcome outcome);
+  /// A request of any kind: asks, commits everything, and gives the answer; T is what it holds.
+  template <class T, class Request>
+  T Ask(Request request) {
+    Take<RequestDone>();
+    request.request = next_request_++;
+    Step(std::move(request));
+    CommitAll();
+    return TakeAnswer<T>();
+  }
+  void Update(const QueueSettings& settings) {
+    Ask<QueueInfo>(UpdateSettings{.settings = settings});
+  }
+  /// The same settings with one changed: Change([](QueueSettings& s) { s.max_messages = 3; }).
+  template <class F>
+  void Change(F change) {
+    QueueSettings settings = core_->settings();
+    change(settings);
+    Update(settings);
+  }
+  std::vector<Explanation> Why(ExplainSubject subject) {
+    return Ask<std::vector<Explanation>>(Explain{.subject = std::move(subject)});
+  }
+  /// Both clocks.
   void Advance(std::int64_t ms);
+  /// The wall clock alone: somebody set it.
+  void JumpWall(std::int64_t ms);
+
+  // ---- two queues
+  /// What the actor does for the dead letters and diverts that this queue has asked for: a
+  /// transaction each, with `target`. How many were taken.
+  std::size_t MoveTo(QueueHarness& target);
+  /// Carries the questions and answers of deliver_after between queues until none is left; a queue
+  /// that is not here was deleted.
+  static void ExchangeRefs(const std::vector<QueueHarness*>& queues);
 
   // ---- commits and crashes
   bool CommitNext() { return disk_->CommitNext(); }
@@ -138,7 +160,8 @@ class QueueHarness {
 
   // ---- what came out
   std::vector<Seen> TakeDeliveries();
-  /// "2 stored as 7", "3 duplicate of 7 READY", "4 QUEUE_FULL": by publish id.
+  /// "2 stored as 7", "3 duplicate of 7 READY", "4 QUEUE_FULL", "5 dropped DROP_NEWEST": by
+  /// publish id.
   std::vector<std::string> TakeResults();
   /// The sends of one kind since the last take of that kind.
   template <class Kind>
@@ -156,6 +179,8 @@ class QueueHarness {
   T TakeAnswer() {
     return std::get<T>(Take<RequestDone>().at(0).result);
   }
+  /// The errors among the results, by publish id; takes all results.
+  std::map<std::uint64_t, ErrorInfo> TakeErrors();
   std::vector<PeekedMessage> PeekAll(MessageStatus status);
 
   QueueStats Stats() const { return core_->Stats(around_.now); }
@@ -172,14 +197,17 @@ class QueueHarness {
   PublisherId PublisherIdOf(const std::string& publisher) const { return ids_.at(publisher); }
   /// A hash over every effect so far, in order.
   std::uint64_t trace() const { return trace_; }
+  const std::string& NameOf(std::uint64_t stream) const { return names_.at(stream); }
 
  private:
   /// Every stream has a number of its own.
   std::uint64_t NewId(const std::string& name);
+  bool RunTransaction(QueueHarness& target, PrepareTransaction prepare, CommitTransaction commit);
   RecoveredQueue ReadBack();
   void Perform(Effects effects);
   void Trace(std::uint64_t number);
   void Trace(const Effect& effect);
+  void TraceRare(const Effect& effect);
 
   std::shared_ptr<TestDisk> disk_;
   const QueueId id_;
@@ -195,6 +223,7 @@ class QueueHarness {
   std::map<std::uint64_t, std::string> names_;  // of all
   std::map<std::string, std::uint64_t> next_publish_id_;
   RequestId next_request_ = 1;
+  TransactionId next_transaction_ = 1'000'000'000;
   std::uint64_t trace_ = 0;
 };
 

@@ -235,7 +235,7 @@ TEST(QueuePeekTest, ShowsEveryStateAndTouchesNothing) {
   }
   EXPECT_EQ(all[0].delivery_id, seen[0].id);
   EXPECT_EQ(all[1].deliver_at_ms, queue.around().now.wall_ms + 5'000);
-  EXPECT_EQ(all[1].last_error, "later");
+  EXPECT_EQ(all[1].notes.back().error, "later");
   EXPECT_THAT(queue.PeekAll(S::kSettled), IsEmpty());
   EXPECT_EQ(queue.Stats().delivered, delivered);
 }

@@ -212,7 +212,7 @@ TEST(QueueSettleTest, LastAttemptParksTheMessageAndKeepsItsError) {
   const auto parked = queue.PeekAll(MessageStatus::kParked);
   ASSERT_THAT(parked, SizeIs(1));
   EXPECT_EQ(parked[0].attempts, 2u);
-  EXPECT_EQ(parked[0].last_error, "second");
+  EXPECT_EQ(parked[0].notes.back().error, "second");
 }
 
 TEST(QueueSettleTest, DeadLetteredMessageIsHandedToTheMoverWithItsOrigin) {
@@ -230,7 +230,7 @@ TEST(QueueSettleTest, DeadLetteredMessageIsHandedToTheMoverWithItsOrigin) {
   EXPECT_EQ(item.charge_bytes, kSmall);
   queue.CommitAll();
   EXPECT_EQ(queue.Stats().parked, 1u) << "it leaves only when it is stored there";
-  queue.Step(CommitTransaction{.transaction = 5, .parked = {item.sequence}});
+  queue.Step(CommitTransaction{.transaction = 5, .leaving = {item.sequence}});
   queue.CommitAll();
   EXPECT_EQ(queue.Stats().parked, 0u);
   EXPECT_EQ(queue.Stats().dead_lettered, 1u);
