@@ -85,10 +85,6 @@ queue::ErrorInfo BadField(std::string_view field, std::string_view text, std::ui
           .current = current};
 }
 
-queue::ErrorInfo NotSupported(std::string_view field) {
-  return BadField(field, "not supported by this version of the broker; leave it unset");
-}
-
 absl::Status BadFieldStatus(std::string_view field, std::string_view text, std::uint64_t limit,
                             std::uint64_t current) {
   return queue::ToStatus(BadField(field, text, limit, current));
