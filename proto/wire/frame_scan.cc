@@ -95,15 +95,14 @@ bool Utf8(std::string_view text) {
 }
 
 /// A MessageRef must be well formed, or it would poison whoever decodes the delivered message.
-bool CheckMessageRef(std::string_view content) {
+bool ScanReference(std::string_view content, ScannedReference& out) {
   Cursor cursor(content);
   std::uint32_t seen = 0;
   while (!cursor.AtEnd()) {
     std::uint32_t tag = 0;
     if (!cursor.Tag(tag) || (tag != Len(1) && tag != Var(2)) || !FirstTime(seen, tag)) return false;
-    std::string_view queue;
-    std::uint64_t sequence = 0;
-    const bool good = tag == Len(1) ? cursor.Bytes(queue) && Utf8(queue) : cursor.Varint(sequence);
+    const bool good =
+        tag == Len(1) ? cursor.Bytes(out.queue) && Utf8(out.queue) : cursor.Varint(out.sequence);
     if (!good) return false;
   }
   return true;
@@ -112,8 +111,10 @@ bool CheckMessageRef(std::string_view content) {
 /// Scans one published message. The first rule that it breaks goes to `fault`.
 class MessageScan {
  public:
-  MessageScan(const MessageLimits& limits, ScannedMessage& out, MessageFault& fault)
-      : limits_(limits), out_(out), fault_(fault) {}
+  /// References go to the end of `references`.
+  MessageScan(const MessageLimits& limits, std::vector<ScannedReference>& references,
+              ScannedMessage& out, MessageFault& fault)
+      : limits_(limits), reference_list_(references), out_(out), fault_(fault) {}
 
   bool Run(std::string_view content) {
     Cursor cursor(content);
@@ -157,20 +158,45 @@ class MessageScan {
         out_.ordering_key = bytes;
         return Key(tag, bytes);
       case Len(4):
-        return ScanDuration(bytes, out_.delay_ms) || Bad("delay", "not a duration of 0 or more");
+        return (ScanDuration(bytes, out_.delay_ms) ||
+                Bad("delay", "not a duration of 0 or more")) &&
+               AtMost("delay", out_.delay_ms, limits_.delay_ms_max);
       case Len(5):
         return (ScanTimestamp(bytes, out_.deliver_at_ms) && out_.deliver_at_ms > 0) ||
                Bad("deliver_at", "not a time after 1970");
       case Len(6):
-        return (ScanDuration(bytes, out_.ttl_ms) && out_.ttl_ms > 0) ||
-               Bad("ttl", "not a positive duration");
+        return ((ScanDuration(bytes, out_.ttl_ms) && out_.ttl_ms > 0) ||
+                Bad("ttl", "not a positive duration")) &&
+               AtMost("ttl", out_.ttl_ms, limits_.ttl_ms_max);
       case Len(7):
         return AddHeader(bytes);
       default:
-        out_.has_deliver_after = true;
-        references_ = XXH3_64bits_withSeed(bytes.data(), bytes.size(), references_);
-        return CheckMessageRef(bytes) || Bad("deliver_after", "not a MessageRef");
+        return AddReference(bytes);
     }
+  }
+
+  bool AtMost(std::string_view field, std::int64_t milliseconds, std::int64_t most) {
+    if (milliseconds <= most) return true;
+    return Bad(field, "longer than the limit in milliseconds", static_cast<std::uint64_t>(most),
+               static_cast<std::uint64_t>(milliseconds));
+  }
+
+  bool AddReference(std::string_view bytes) {
+    reference_digest_ = XXH3_64bits_withSeed(bytes.data(), bytes.size(), reference_digest_);
+    ScannedReference reference;
+    if (!ScanReference(bytes, reference)) return Bad("deliver_after", "not a MessageRef");
+    if (reference.sequence == 0) {
+      return Bad("deliver_after", "a reference without a sequence; sequences begin with 1");
+    }
+    if (out_.reference_count == 0) {
+      out_.first_reference = static_cast<std::uint32_t>(reference_list_.size());
+    }
+    if (++out_.reference_count > limits_.deliver_after_max) {
+      return Bad("deliver_after", "too many references", limits_.deliver_after_max,
+                 out_.reference_count);
+    }
+    reference_list_.push_back(reference);
+    return true;
   }
 
   bool Priority(Cursor& cursor) {
@@ -223,10 +249,9 @@ class MessageScan {
   }
 
   void Digest() {
-    const std::string_view key = out_.idempotency_key;
-    const XXH128_hash_t hash = XXH3_128bits(key.data(), key.size());
-    out_.key_hash_high = hash.high64;
-    out_.key_hash_low = hash.low64;
+    const IdempotencyKeyHash hash = HashOfKey(out_.idempotency_key);
+    out_.key_hash_high = hash.high;
+    out_.key_hash_low = hash.low;
     std::uint64_t headers = 0;  // a sum, so that their order does not matter
     for (const auto& [name, value] : headers_) {
       const std::uint64_t seed = XXH3_64bits(name.data(), name.size());
@@ -236,7 +261,7 @@ class MessageScan {
         XXH3_64bits(payload_.data(), payload_.size()),
         XXH3_64bits(out_.ordering_key.data(), out_.ordering_key.size()),
         headers,
-        references_,
+        reference_digest_,
         out_.priority,
         static_cast<std::uint64_t>(out_.delay_ms),
         static_cast<std::uint64_t>(out_.deliver_at_ms),
@@ -261,12 +286,13 @@ class MessageScan {
   }
 
   const MessageLimits& limits_;
+  std::vector<ScannedReference>& reference_list_;
   ScannedMessage& out_;
   MessageFault& fault_;
   std::string_view payload_;
   absl::InlinedVector<Header, 4> headers_;
   std::uint64_t header_bytes_ = 0;
-  std::uint64_t references_ = 0;
+  std::uint64_t reference_digest_ = 0;
 };
 
 /// Scans the message whose tag has just been read at `start` of `content`.
@@ -286,7 +312,7 @@ absl::Status ScanElement(Cursor& cursor, std::string_view content, int start,
   const auto begin = static_cast<std::size_t>(start);
   message.element = content.substr(begin, static_cast<std::size_t>(cursor.Position()) - begin);
   MessageFault fault{};
-  if (!MessageScan(limits, message, fault).Run(bytes)) {
+  if (!MessageScan(limits, out.references, message, fault).Run(bytes)) {
     const auto index = static_cast<std::uint32_t>(out.messages.size() - 1);
     out.faults.emplace_back(index, std::move(fault));
   }
@@ -453,6 +479,11 @@ absl::Status ScanMessages(std::string_view content, const MessageLimits& limits,
     }
   }
   return absl::OkStatus();
+}
+
+IdempotencyKeyHash HashOfKey(std::string_view key) {
+  const XXH128_hash_t hash = XXH3_128bits(key.data(), key.size());
+  return {.high = hash.high64, .low = hash.low64};
 }
 
 absl::StatusOr<ScannedDeliveries> ScanDeliveries(std::string_view content) {

@@ -44,6 +44,9 @@ struct MessageLimits {
   std::size_t header_bytes_max;
   std::uint32_t priority_max;
   std::size_t batch_messages_max;
+  std::int64_t delay_ms_max;
+  std::int64_t ttl_ms_max;
+  std::size_t deliver_after_max;
 };
 
 /// A rule that one message breaks.
@@ -53,6 +56,12 @@ struct MessageFault {
   std::string text;   // one sentence: what, the limit, what to do
   std::uint64_t limit = 0;
   std::uint64_t current = 0;
+};
+
+/// Another message, as deliver_after names it.
+struct ScannedReference {
+  std::string_view queue;  // as the client wrote it
+  std::uint64_t sequence = 0;
 };
 
 struct ScannedMessage {
@@ -70,7 +79,9 @@ struct ScannedMessage {
   std::int64_t delay_ms = 0;       // 0: not set
   std::int64_t deliver_at_ms = 0;  // 0: not set
   std::int64_t ttl_ms = 0;         // 0: not set
-  bool has_deliver_after = false;
+  /// deliver_after: this many of ScannedBatch::references, from `first_reference` on.
+  std::uint32_t reference_count = 0;
+  std::uint32_t first_reference = 0;
 };
 
 struct ScannedBatch {
@@ -79,6 +90,8 @@ struct ScannedBatch {
   std::uint32_t confirm_level = 0;
   std::int64_t timeout_ms = -1;  // -1: not set
   std::vector<ScannedMessage> messages;
+  /// Of all messages, in their order; empty in the common case.
+  std::vector<ScannedReference> references;
   /// By index of messages, rising; empty in the common case.
   std::vector<std::pair<std::uint32_t, MessageFault>> faults;
 };
@@ -90,6 +103,13 @@ absl::StatusOr<ScannedBatch> ScanPublishBatch(std::string_view content,
 /// Scans the messages of a unary request, `repeated Message messages = 15`, and appends them to
 /// `out`. The request's other fields are skipped.
 absl::Status ScanMessages(std::string_view content, const MessageLimits& limits, ScannedBatch& out);
+
+/// The hash of an idempotency key, as ScannedMessage has it.
+struct IdempotencyKeyHash {
+  std::uint64_t high = 0;
+  std::uint64_t low = 0;
+};
+IdempotencyKeyHash HashOfKey(std::string_view key);
 
 /// One message as a client sees it.
 struct MessageView {

@@ -129,83 +129,119 @@ std::map<std::string, std::string> Printed(const QueueSettings& settings) {
   return printed;
 }
 
-absl::Status BadField(std::string field, std::string text) {
+absl::Status BadField(std::string_view field, std::string_view text, std::uint64_t limit = 0,
+                      std::uint64_t current = 0) {
+  const std::string name(field);
   return ToStatus({.reason = Reason::kBadField,
-                   .resource = absl::StrCat("field ", field),
-                   .message = absl::StrCat("field ", field, ": ", text)});
+                   .resource = absl::StrCat("field ", name),
+                   .message = absl::StrCat("field ", name, ": ", std::string(text)),
+                   .limit = limit,
+                   .current = current});
 }
 
-absl::Status InRange(const char* field, milliseconds value, milliseconds least, milliseconds most) {
-  if (value >= least && value <= most) return absl::OkStatus();
-  return BadField(field, absl::StrCat("must be from ", least.count(), " ms to ", most.count(),
-                                      " ms, not ", value.count(), " ms"));
-}
+/// Holds one field after the other against its range; keeps the first that is outside.
+class RangeCheck {
+ public:
+  absl::Status status() const { return status_; }
+
+  void Number(const char* field, std::uint64_t value, std::uint64_t least, std::uint64_t most) {
+    if (value >= least && value <= most) return;
+    Fail(BadField(field, absl::StrCat("must be from ", least, " to ", most, ", not ", value),
+                  value < least ? least : most, value));
+  }
+
+  /// `most` does not hold for "unlimited".
+  void Limit(const char* field, std::uint64_t value, std::uint64_t least, std::uint64_t most) {
+    if (value == kUnlimited || (value >= least && value <= most)) return;
+    Fail(BadField(field,
+                  absl::StrCat("must be from ", least, " to ", most, ", or unlimited, not ", value),
+                  value < least ? least : most, value));
+  }
+
+  void Duration(const char* field, milliseconds value, milliseconds least, milliseconds most) {
+    if (value >= least && value <= most) return;
+    const milliseconds limit = value < least ? least : most;
+    Fail(BadField(field,
+                  absl::StrCat("must be from ", least.count(), " ms to ", most.count(), " ms, not ",
+                               value.count(), " ms"),
+                  static_cast<std::uint64_t>(limit.count()),
+                  static_cast<std::uint64_t>(value.count())));
+  }
+
+  void Factor(const char* field, double value, double least, double most) {
+    if (value >= least && value <= most) return;  // not for NaN
+    Fail(BadField(field, absl::StrCat("must be from ", least, " to ", most, ", not ", value)));
+  }
+
+ private:
+  void Fail(absl::Status status) {
+    if (status_.ok()) status_ = std::move(status);
+  }
+
+  absl::Status status_;
+};
 
 absl::Status CheckRanges(const QueueSettings& s) {
-  if (auto status =
-          InRange("lease_duration", s.lease_duration, limits::kLeaseMin, limits::kLeaseMax);
-      !status.ok()) {
-    return status;
+  RangeCheck check;
+  check.Limit("max_messages", s.max_messages, 0, limits::kQueueMessagesMax);
+  check.Limit("max_bytes", s.max_bytes, 1, limits::kQueueBytesMax);
+  check.Duration("lease_duration", s.lease_duration, limits::kLeaseMin, limits::kLeaseMax);
+  check.Number("max_attempts", s.max_attempts, 1, limits::kAttemptsMax);
+  check.Duration("retry_backoff.max", s.retry_backoff.max, milliseconds(0), limits::kBackoffMax);
+  check.Duration("retry_backoff.initial", s.retry_backoff.initial, milliseconds(0),
+                 s.retry_backoff.max);
+  check.Factor("retry_backoff.multiplier", s.retry_backoff.multiplier,
+               limits::kBackoffMultiplierMin, limits::kBackoffMultiplierMax);
+  check.Factor("retry_backoff.jitter", s.retry_backoff.jitter, 0, limits::kBackoffJitterMax);
+  check.Duration("default_ttl", s.default_ttl, milliseconds(0), limits::kTtlMax);
+  check.Duration("dedup_window", s.dedup_window, limits::kDedupWindowMin, limits::kDedupWindowMax);
+  check.Limit("dedup_max_entries", s.dedup_max_entries, 1, limits::kDedupEntriesMax);
+  check.Limit("max_producers", s.max_producers, 1, limits::kStreamsMax);
+  check.Limit("max_consumers", s.max_consumers, 1, limits::kStreamsMax);
+  if (s.expires_after_idle != milliseconds(0)) {
+    check.Duration("expires_after_idle", s.expires_after_idle, limits::kIdleExpiryMin,
+                   limits::kTtlMax);
   }
-  if (auto status =
-          InRange("dedup_window", s.dedup_window, limits::kDedupWindowMin, limits::kDedupWindowMax);
-      !status.ok()) {
-    return status;
+  check.Limit("max_publish_rate", s.max_publish_rate, 1, limits::kRateMax);
+  check.Limit("max_delivery_rate", s.max_delivery_rate, 1, limits::kRateMax);
+  check.Number("history_entries", s.history_entries, 0, limits::kHistoryEntriesMax);
+  check.Duration("ageing_floor", s.ageing_floor, limits::kAgeingFloorMin, limits::kAgeingFloorMax);
+  return check.status();
+}
+
+absl::Status CheckOverflow(const QueueSettings& settings) {
+  switch (settings.overflow_policy) {
+    case OverflowPolicy::kThrottle:
+      if (settings.max_publish_rate != kUnlimited) break;
+      return BadField("max_publish_rate",
+                      "overflow_policy THROTTLE needs one; give the messages a second");
+    case OverflowPolicy::kDeadLetter:
+      if (!settings.dead_letter_queue.empty()) break;
+      return BadField("dead_letter_queue",
+                      "overflow_policy DEAD_LETTER needs one; name the queue that takes what this "
+                      "one does not");
+    case OverflowPolicy::kDropOldest:
+      if (settings.max_messages != 0) break;
+      return BadField("overflow_policy",
+                      "DROP_OLDEST has nothing to drop in a rendezvous (max_messages 0); use "
+                      "another policy, or 1 message or more");
+    case OverflowPolicy::kReject:
+    case OverflowPolicy::kBlock:
+    case OverflowPolicy::kDropNewest:
+      break;
   }
-  if (auto status = InRange("retry_backoff.initial", s.retry_backoff.initial, milliseconds(0),
-                            s.retry_backoff.max);
-      !status.ok()) {
-    return status;
-  }
-  if (auto status =
-          InRange("retry_backoff.max", s.retry_backoff.max, milliseconds(0), limits::kDelayMax);
-      !status.ok()) {
-    return status;
-  }
-  if (!(s.retry_backoff.multiplier >= 1 && s.retry_backoff.multiplier <= 100)) {
-    return BadField("retry_backoff.multiplier", "must be from 1 to 100");
-  }
-  if (!(s.retry_backoff.jitter >= 0 && s.retry_backoff.jitter <= 1)) {
-    return BadField("retry_backoff.jitter", "must be from 0 to 1");
-  }
-  if (s.max_attempts < 1 || s.max_attempts > 1'000'000) {
-    return BadField("max_attempts", "must be from 1 to 1000000");
-  }
-  if (s.max_bytes == 0) return BadField("max_bytes", "must be at least 1");
-  if (s.dedup_max_entries == 0) return BadField("dedup_max_entries", "must be at least 1");
   return absl::OkStatus();
 }
 
-/// Settings that stand in the schema and that this version does not carry out.
-absl::Status CheckSupported(const QueueSettings& settings) {
-  QueueSettings supported = settings;
-  const QueueSettings defaults;
-  if (settings.max_messages == 0) {
-    return BadField("max_messages",
-                    "0 (a rendezvous) is not supported by this version; use 1 or more");
+absl::Status CheckDeadLetterQueue(const QueueSettings& settings, std::string_view queue_name) {
+  if (settings.dead_letter_queue.empty()) return absl::OkStatus();
+  if (settings.dead_letter_queue == queue_name) {
+    return BadField("dead_letter_queue",
+                    "a queue cannot be its own dead-letter queue; name another one");
   }
-  if (settings.overflow_policy != OverflowPolicy::kBlock) {
-    supported.overflow_policy = defaults.overflow_policy;
-  }
-  supported.delivery = defaults.delivery;
-  supported.default_ttl = defaults.default_ttl;
-  supported.expired_to_dead_letter = defaults.expired_to_dead_letter;
-  supported.dispatch_policy = defaults.dispatch_policy;
-  supported.ordering = defaults.ordering;
-  supported.max_producers = defaults.max_producers;
-  supported.max_consumers = defaults.max_consumers;
-  supported.single_active = defaults.single_active;
-  supported.paused = defaults.paused;
-  supported.expires_after_idle = defaults.expires_after_idle;
-  supported.max_publish_rate = defaults.max_publish_rate;
-  supported.max_delivery_rate = defaults.max_delivery_rate;
-  supported.kind = defaults.kind;
-  const auto want = Printed(settings);
-  const auto can = Printed(supported);
-  for (const auto& [name, value] : want) {
-    if (value == can.at(name)) continue;
-    return BadField(
-        name, absl::StrCat(value, " is not supported by this version; leave it at ", can.at(name)));
+  const auto name_space = [](std::string_view name) { return name.substr(0, name.find('/')); };
+  if (name_space(settings.dead_letter_queue) != name_space(queue_name)) {
+    return BadField("dead_letter_queue", "must be in the namespace of the queue");
   }
   return absl::OkStatus();
 }
@@ -213,17 +249,12 @@ absl::Status CheckSupported(const QueueSettings& settings) {
 }  // namespace
 
 absl::Status Validate(const QueueSettings& settings, std::string_view queue_name) {
+  if (settings.kind == QueueKind::kLog) {
+    return BadField("kind", "LOG is not supported by this version; leave it at WORK");
+  }
   if (auto status = CheckRanges(settings); !status.ok()) return status;
-  if (auto status = CheckSupported(settings); !status.ok()) return status;
-  if (settings.dead_letter_queue.empty()) return absl::OkStatus();
-  if (settings.dead_letter_queue == queue_name) {
-    return BadField("dead_letter_queue", "a queue cannot be its own dead-letter queue");
-  }
-  const auto name_space = [](std::string_view name) { return name.substr(0, name.find('/')); };
-  if (name_space(settings.dead_letter_queue) != name_space(queue_name)) {
-    return BadField("dead_letter_queue", "must be in the namespace of the queue");
-  }
-  return absl::OkStatus();
+  if (auto status = CheckOverflow(settings); !status.ok()) return status;
+  return CheckDeadLetterQueue(settings, queue_name);
 }
 
 std::vector<std::string> Difference(const QueueSettings& have, const QueueSettings& want) {

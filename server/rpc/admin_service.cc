@@ -1,4 +1,5 @@
-// admin_service.cc: step 1 of 5 (rpc edge). Administration, one call after the other.
+// admin_service.cc: step 1 of 5 (rpc edge). Administration of queues and the node, one call after
+// the other.
 #include "server/rpc/admin_service.h"
 
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/rpc/admin_answer.h"
 #include "server/rpc/handshake.h"
 #include "server/rpc/session_list.h"
 #include "server/rpc/settings_convert.h"
@@ -17,22 +19,6 @@ namespace mqd::rpc {
 namespace {
 
 using queue::QueueInfo;
-
-grpc::ServerUnaryReactor* Fail(AdminService::Context& context, const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
-  reactor->Finish(ToGrpc(status));
-  return reactor;
-}
-
-/// A callback that ends `reactor`: with the error, or after `fill` has put the value into the
-/// response.
-template <class T, class Fill>
-queue::QueueActor::Callback<T> Answer(grpc::ServerUnaryReactor* reactor, Fill fill) {
-  return [reactor, fill = std::move(fill)](absl::StatusOr<T> value) mutable {
-    if (value.ok()) fill(*std::move(value));
-    reactor->Finish(ToGrpc(value.status()));
-  };
-}
 
 template <class Response>
 auto FillQueue(Response* response) {
@@ -46,22 +32,6 @@ std::uint64_t ResidentBytes() {
   std::uint64_t resident = 0;
   statm >> size >> resident;
   return resident * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
-/// A peeked message as it goes out: the element without its tag and length is the encoded Message.
-bool FillPeeked(const queue::PeekedMessage& peeked, v1::PeekedMessage& out) {
-  out.set_sequence(peeked.sequence);
-  out.set_status(static_cast<v1::MessageStatus>(peeked.status));
-  out.set_attempts(peeked.attempts);
-  SetTimestamp(peeked.publish_time_ms, *out.mutable_publish_time());
-  if (peeked.deliver_at_ms != 0) SetTimestamp(peeked.deliver_at_ms, *out.mutable_deliver_at());
-  out.set_delivery_id(peeked.delivery_id);
-  if (!peeked.notes.empty()) out.set_last_error(peeked.notes.back().error);
-  v1::PublishRequest holder;  // field 15 there is what an element is
-  const std::string_view element = peeked.body->Element(peeked.index);
-  if (!holder.ParseFromArray(element.data(), static_cast<int>(element.size()))) return false;
-  *out.mutable_message() = std::move(*holder.mutable_messages(0));
-  return true;
 }
 
 /// Gathers the descriptions of a page of queues, whose answers come one after the other.
@@ -242,34 +212,6 @@ AdminService::Reactor* AdminService::GetQueueStats(Context* context,
   (*queue)->Info(Answer<QueueInfo>(reactor, [response](const QueueInfo& info) {
     *response->mutable_stats() = ToProto(info.stats);
   }));
-  return reactor;
-}
-
-AdminService::Reactor* AdminService::PeekMessages(Context* context,
-                                                  const v1::PeekMessagesRequest* request,
-                                                  v1::PeekMessagesResponse* response) {
-  auto queue = Open(Action::kViewQueue, request->queue());
-  if (!queue.ok()) return Fail(*context, queue.status());
-  const std::uint32_t limit =
-      request->limit() == 0 ? limits::kPeekMessagesDefault : request->limit();
-  if (limit > limits::kPeekMessagesMax) {
-    return Fail(*context, BadFieldStatus("limit", "too many", limits::kPeekMessagesMax, limit));
-  }
-  Reactor* reactor = context->DefaultReactor();
-  queue::Peek peek{.status = static_cast<queue::MessageStatus>(request->status()),
-                   .from_sequence = request->from_sequence(),
-                   .limit = limit};
-  (*queue)->PeekMessages(peek, [reactor, response](
-                                   absl::StatusOr<std::vector<queue::PeekedMessage>> peeked) {
-    if (!peeked.ok()) return reactor->Finish(ToGrpc(peeked.status()));
-    for (const queue::PeekedMessage& message : *peeked) {
-      if (response->ByteSizeLong() > limits::kPeekBytesMax) break;
-      if (!FillPeeked(message, *response->add_messages())) {
-        return reactor->Finish(ToGrpc(absl::InternalError("a stored message is not a Message")));
-      }
-    }
-    reactor->Finish(grpc::Status::OK);
-  });
   return reactor;
 }
 

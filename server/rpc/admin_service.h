@@ -3,6 +3,7 @@
 // admin_service.h: step 1 of 5 (rpc edge). The calls of AdminService. Each begins with Authorize(),
 // finds its queue, and answers when the queue has answered.
 //
+// Files: admin_service.cc queues and the node · explain_rpc.cc looking at messages and clients
 // Threads: gRPC's; nothing blocks.
 // Ownership: Outlives the gRPC server's calls.
 
@@ -28,10 +29,21 @@ class AdminService final : public v1::AdminService::CallbackService {
   Reactor* ReopenQueue(Context*, const v1::ReopenQueueRequest*, v1::ReopenQueueResponse*) override;
   Reactor* GetQueueStats(Context*, const v1::GetQueueStatsRequest*,
                          v1::GetQueueStatsResponse*) override;
-  Reactor* PeekMessages(Context*, const v1::PeekMessagesRequest*,
-                        v1::PeekMessagesResponse*) override;
   Reactor* GetNodeStatus(Context*, const v1::GetNodeStatusRequest*,
                          v1::GetNodeStatusResponse*) override;
+
+  Reactor* PeekMessages(Context*, const v1::PeekMessagesRequest*,
+                        v1::PeekMessagesResponse*) override;
+  Reactor* Explain(Context*, const v1::ExplainRequest*, v1::ExplainResponse*) override;
+  Reactor* FindMessage(Context*, const v1::FindMessageRequest*, v1::FindMessageResponse*) override;
+  Reactor* CancelMessages(Context*, const v1::CancelMessagesRequest*,
+                          v1::CancelMessagesResponse*) override;
+  Reactor* GetDedupEntry(Context*, const v1::GetDedupEntryRequest*,
+                         v1::GetDedupEntryResponse*) override;
+  Reactor* ForgetDedupEntry(Context*, const v1::ForgetDedupEntryRequest*,
+                            v1::ForgetDedupEntryResponse*) override;
+  Reactor* GetHistory(Context*, const v1::GetHistoryRequest*, v1::GetHistoryResponse*) override;
+  Reactor* ListClients(Context*, const v1::ListClientsRequest*, v1::ListClientsResponse*) override;
 
  private:
   /// Authorizes and finds; an error is what the call ends with.

@@ -27,26 +27,50 @@ absl::Status CreditExceeded(const std::string& unit, std::uint64_t limit, std::i
        .current = granted});
 }
 
-absl::Status CheckOpen(const v1::ConsumeOpen& open) {
-  if (absl::Status status = CheckClientName(open.client_name()); !status.ok()) return status;
-  if (open.take_over()) return queue::ToStatus(NotSupported("take_over"));
-  if (open.select_mode() != v1::SELECT_MODE_UNSPECIFIED &&
-      open.select_mode() != v1::SELECT_MODE_WEIGHTED) {
-    return queue::ToStatus(NotSupported("select_mode"));
+/// How the queues of a stream share its credit.
+struct SelectRules {
+  std::vector<SelectScheduler::Queue> queues;
+  std::chrono::milliseconds ageing_floor = limits::kPriorityAgeingFloor;
+};
+
+absl::Status CheckMode(const v1::ConsumeOpen& open) {
+  if (!v1::SelectMode_IsValid(open.select_mode())) {
+    return BadFieldStatus("select_mode", "not a mode that this version knows");
   }
+  if (open.select_mode() == v1::SELECT_MODE_PRIORITY) return absl::OkStatus();
+  if (open.has_ageing_floor()) {
+    return BadFieldStatus("ageing_floor", "means something only with SELECT_MODE_PRIORITY");
+  }
+  for (const v1::SelectQueue& select : open.queues()) {
+    if (select.priority() == 0) continue;
+    return BadFieldStatus("queues.priority", "means something only with SELECT_MODE_PRIORITY");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SelectRules> CheckOpen(const v1::ConsumeOpen& open) {
+  if (absl::Status status = CheckClientName(open.client_name()); !status.ok()) return status;
+  if (absl::Status status = CheckMode(open); !status.ok()) return status;
   const auto count = static_cast<std::uint64_t>(open.queues_size());
   if (count == 0 || count > limits::kSelectQueuesMax) {
     return BadFieldStatus("queues", "a stream names 1 to 64 queues", limits::kSelectQueuesMax,
                           count);
   }
+  SelectRules rules;
   for (const v1::SelectQueue& select : open.queues()) {
-    if (select.priority() != 0) return queue::ToStatus(NotSupported("queues.priority"));
     if (select.weight() > limits::kSelectWeightMax) {
       return BadFieldStatus("queues.weight", "a weight is from 1 to 1,000",
                             limits::kSelectWeightMax, select.weight());
     }
+    rules.queues.push_back({std::max(select.weight(), 1U), select.priority()});
   }
-  return absl::OkStatus();
+  if (open.has_ageing_floor()) {
+    const auto floor = FromDuration(open.ageing_floor(), "ageing_floor", limits::kAgeingFloorMin,
+                                    limits::kAgeingFloorMax);
+    if (!floor.ok()) return floor.status();
+    rules.ageing_floor = *floor;
+  }
+  return rules;
 }
 
 }  // namespace
@@ -115,13 +139,12 @@ absl::StatusOr<std::vector<ConsumeSession::Slot>> ConsumeSession::FindSlots(
 }
 
 absl::Status ConsumeSession::Attach(const v1::ConsumeOpen& open) {
-  std::vector<std::uint32_t> weights;
   for (const v1::SelectQueue& select : open.queues()) {
-    weights.push_back(std::max(select.weight(), 1U));
     const absl::Status allowed = deps_.authorizer.Authorize({}, Action::kConsume, select.queue());
     if (!allowed.ok()) return allowed;
   }
-  if (absl::Status status = CheckOpen(open); !status.ok()) return status;
+  const absl::StatusOr<SelectRules> rules = CheckOpen(open);
+  if (!rules.ok()) return rules.status();
   auto slots = FindSlots(open);
   if (!slots.ok()) return slots.status();
   const bool several = slots->size() > 1;
@@ -129,14 +152,16 @@ absl::Status ConsumeSession::Attach(const v1::ConsumeOpen& open) {
     base::MutexLock lock(mutex_);
     phase_ = Phase::kAttaching;
     slots_ = *slots;
-    if (several) scheduler_.emplace(weights);
+    if (several) scheduler_.emplace(rules->queues, rules->ageing_floor);
   }
   const auto sink = std::static_pointer_cast<ConsumeSession>(shared_from_this());
   for (std::uint32_t slot = 0; slot < slots->size(); ++slot) {
     queue::AttachConsumer attach{.consumer = (*slots)[slot].consumer,
                                  .marks_started = open.marks_started(),
-                                 .on_demand = several};
-    (*slots)[slot].queue->Attach(attach, slot, sink);
+                                 .on_demand = several,
+                                 .client_name = open.client_name(),
+                                 .take_over = open.take_over()};
+    (*slots)[slot].queue->Attach(std::move(attach), slot, sink);
   }
   if (ended()) Detach();  // it may have ended before an attach reached its queue
   return absl::OkStatus();
@@ -230,7 +255,7 @@ void ConsumeSession::GrantLocked(Posts& posts) {
     return;
   }
   if (waiting >= limits::kOutboxBytesMax) return;
-  if (const auto grant = scheduler_->Next()) {
+  if (const auto grant = scheduler_->Next(SteadyNs())) {
     const Slot& slot = slots_[grant->slot];
     posts.emplace_back(slot.queue,
                        queue::GrantCredit{slot.consumer, grant->messages, grant->bytes});

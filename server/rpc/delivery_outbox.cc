@@ -9,7 +9,7 @@
 #include "mqd/v1/broker.pb.h"
 #include "proto/wire/frame_write.h"
 #include "server/limits.h"
-#include "server/rpc/time_convert.h"
+#include "server/rpc/look_convert.h"
 
 namespace mqd::rpc {
 namespace {
@@ -39,24 +39,15 @@ queue::DeliveryRun CutFront(queue::DeliveryRun& run, std::uint32_t count) {
   return front;
 }
 
-std::string EncodeOrigin(const storage::DeadLetterOrigin& origin) {
-  v1::DeadLetterInfo info;
-  info.set_queue(origin.queue);
-  info.set_sequence(origin.sequence);
-  info.set_reason(origin.reason);
-  info.set_attempts(origin.attempts);
-  SetTimestamp(origin.time_ms, *info.mutable_time());
-  return info.SerializeAsString();
-}
-
 std::string EncodeHead(const queue::DeliveryRun& run) {
-  const std::string origin = run.dead_letter ? EncodeOrigin(*run.dead_letter) : std::string();
+  const std::string origin =
+      run.dead_letter ? ToProto(*run.dead_letter).SerializeAsString() : std::string();
   return wire::EncodeRunHead({.first_delivery_id = run.first_delivery_id,
                               .first_sequence = run.first_sequence,
                               .delivery_attempt = run.attempt,
                               .publish_time_ms = run.publish_time_ms,
                               .lease_ms = run.lease_ms,
-                              .fence = 0,
+                              .fence = run.fence,
                               .dead_letter = origin});
 }
 

@@ -17,7 +17,10 @@ wire::MessageLimits RpcDeps::message_limits() const {
           .headers_max = limits::kHeadersMax,
           .header_bytes_max = limits::kHeaderBytesMax,
           .priority_max = limits::kPriorityMax,
-          .batch_messages_max = limits::kBatchMessagesMax};
+          .batch_messages_max = limits::kBatchMessagesMax,
+          .delay_ms_max = limits::kDelayMax.count(),
+          .ttl_ms_max = limits::kTtlMax.count(),
+          .deliver_after_max = limits::kDeliverAfterMax};
 }
 
 bool ParseFrame(std::string_view content, google::protobuf::MessageLite& message) {

@@ -69,8 +69,10 @@ absl::Status PublishSession::Attach(const v1::PublishOpen& open) {
   const absl::Status allowed = deps_.authorizer.Authorize({}, Action::kPublish, open.queue());
   if (!allowed.ok()) return allowed;
   if (absl::Status status = CheckClientName(open.client_name()); !status.ok()) return status;
-  if (open.take_over()) return queue::ToStatus(NotSupported("take_over"));
-  queue::AttachPublisher attach{.publisher = id(), .producer = {}};
+  queue::AttachPublisher attach{.publisher = id(),
+                                .producer = {},
+                                .client_name = open.client_name(),
+                                .take_over = open.take_over()};
   if (!open.producer_id().empty()) {
     if (open.producer_id().size() != limits::kProducerIdBytes) {
       return BadFieldStatus("producer_id", "must have 16 bytes, or none", limits::kProducerIdBytes,
@@ -81,12 +83,13 @@ absl::Status PublishSession::Attach(const v1::PublishOpen& open) {
   }
   auto found = FindQueue(deps_.registry, open.queue());
   if (!found.ok()) return found.status();
+  queue_name_ = (*found)->name();
   {
     base::MutexLock lock(mutex_);
     phase_ = Phase::kAttaching;
     queue_ = *found;
   }
-  (*found)->Attach(attach, std::static_pointer_cast<PublishSession>(shared_from_this()));
+  (*found)->Attach(std::move(attach), std::static_pointer_cast<PublishSession>(shared_from_this()));
   if (ended()) Detach();  // it may have ended before the attach reached the queue
   return absl::OkStatus();
 }
@@ -140,7 +143,9 @@ StreamSession::Read PublishSession::OnBatch(std::string_view content,
   if (!scanned->messages.empty()) {
     last_publish_id_ = scanned->first_publish_id + scanned->messages.size() - 1;
   }
-  CheckedBatch checked = CheckBatch(*scanned);
+  CheckedBatch checked = CheckBatch(*scanned, WallMs(), [this](std::string_view name) {
+    return ResolveReference(deps_.registry, queue_name_, name);
+  });
   std::shared_ptr<queue::QueueActor> queue;
   std::optional<queue::ErrorInfo> exceeded;
   {
@@ -214,6 +219,11 @@ void PublishSession::AddConfirms(queue::Confirms confirms) {
 
 bool PublishSession::TakeLocked() {
   if (phase_ != Phase::kOpen) return false;
+  if (news_ && !ended_) {
+    taken_news_ = std::exchange(news_, {});
+    told_waiting_ = taken_news_->reason.has_value();
+    return true;
+  }
   if (!results_.empty()) {
     taken_confirms_ = results_.Take();
     return true;
@@ -226,7 +236,13 @@ bool PublishSession::TakeLocked() {
 }
 
 void PublishSession::Encode(grpc::ByteBuffer& out) {
-  if (!taken_confirms_.empty()) {
+  if (taken_news_) {
+    v1::Blocked& blocked = *frame_.mutable_blocked();
+    blocked.Clear();
+    if (taken_news_->reason) *blocked.mutable_reason() = ToProto(*taken_news_->reason);
+    blocked.set_first_publish_id(taken_news_->first_publish_id);
+    taken_news_.reset();
+  } else if (!taken_confirms_.empty()) {
     frame_.mutable_confirms()->Clear();
     ToProto(taken_confirms_, *frame_.mutable_confirms());
     taken_confirms_ = {};
@@ -239,11 +255,13 @@ void PublishSession::Encode(grpc::ByteBuffer& out) {
 
 void PublishSession::OnBlocked(std::uint64_t first_publish_id,
                                std::optional<queue::ErrorInfo> reason) {
-  v1::PublishStreamResponse frame;
-  v1::Blocked& blocked = *frame.mutable_blocked();
-  if (reason) *blocked.mutable_reason() = ToProto(*reason);
-  blocked.set_first_publish_id(first_publish_id);
-  SendControl(ToBuffer(frame));
+  {
+    base::MutexLock lock(mutex_);
+    const bool worth_telling = reason.has_value() || told_waiting_;
+    news_.reset();
+    if (worth_telling) news_ = Waiting{first_publish_id, std::move(reason)};
+  }
+  Pump();
 }
 
 // ---- the end

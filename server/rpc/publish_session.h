@@ -3,7 +3,7 @@
 // publish_session.h: step 2 of 5 (session), and step 5 for confirms. One PublishStream.
 //
 // open -> opened; then batches -> the queue; results -> Confirms, merged while the frame before
-// them is written.
+// them is written. Of news about waiting (Blocked) only the latest is kept for the next frame.
 //
 // Threads: As StreamSession says; the sink is called on the queue's thread.
 // Ownership: As StreamSession says.
@@ -11,6 +11,8 @@
 // CREDIT_EXCEEDED.
 
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "server/queue/queue_actor.h"
 #include "server/queue/sinks.h"
@@ -32,6 +34,12 @@ class PublishSession final : public StreamSession, public queue::PublishSink {
 
  private:
   enum class Phase : std::uint8_t { kNew, kAttaching, kOpen };
+
+  /// Messages from first_publish_id on wait; without a reason, they wait no more.
+  struct Waiting {
+    std::uint64_t first_publish_id = 0;
+    std::optional<queue::ErrorInfo> reason;
+  };
 
   Read OnFrame(wire::Frame frame, std::shared_ptr<const grpc::Slice> owner) override;
   void OnHalfClose() override;
@@ -56,8 +64,10 @@ class PublishSession final : public StreamSession, public queue::PublishSink {
 
   // Of the reading reaction only.
   std::uint64_t last_publish_id_ = 0;
+  std::string queue_name_;  // full
 
   // Of the holder of the write claim.
+  std::optional<Waiting> taken_news_;
   queue::Confirms taken_confirms_;
   PublishWindow::Grant taken_grant_;
   v1::PublishStreamResponse frame_;
@@ -65,6 +75,8 @@ class PublishSession final : public StreamSession, public queue::PublishSink {
   Phase phase_ ABSL_GUARDED_BY(mutex_) = Phase::kNew;
   std::shared_ptr<queue::QueueActor> queue_ ABSL_GUARDED_BY(mutex_);
   PublishWindow window_ ABSL_GUARDED_BY(mutex_);
+  std::optional<Waiting> news_ ABSL_GUARDED_BY(mutex_);  // not told yet
+  bool told_waiting_ ABSL_GUARDED_BY(mutex_) = false;    // what the last frame said
   ConfirmBuffer results_ ABSL_GUARDED_BY(mutex_);
   std::uint64_t unanswered_ ABSL_GUARDED_BY(mutex_) = 0;
   bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;

@@ -100,6 +100,7 @@ void ReadDurations(const v1::QueueSettings& wire, SettingsReader& reader,
   reader.Read(wire.has_dedup_window(), wire.dedup_window(), "dedup_window", to.dedup_window);
   reader.Read(wire.has_expires_after_idle(), wire.expires_after_idle(), "expires_after_idle",
               to.expires_after_idle);
+  reader.Read(wire.has_ageing_floor(), wire.ageing_floor(), "ageing_floor", to.ageing_floor);
   if (wire.has_retry_backoff()) ReadBackoff(wire.retry_backoff(), reader, to.retry_backoff);
 }
 
@@ -138,6 +139,7 @@ absl::StatusOr<queue::QueueSettings> ApplySettings(const v1::QueueSettings& wire
   if (wire.has_expired_to_dead_letter())
     base.expired_to_dead_letter = wire.expired_to_dead_letter();
   if (wire.has_single_active()) base.single_active = wire.single_active();
+  if (wire.has_history_entries()) base.history_entries = wire.history_entries();
   if (!reader.status().ok()) return reader.status();
   return base;
 }
@@ -197,6 +199,8 @@ v1::QueueSettings ToProto(const queue::QueueSettings& settings) {
   SetLimit(settings.max_publish_rate, *out.mutable_max_publish_rate());
   out.set_kind(static_cast<v1::QueueKind>(settings.kind));
   SetLimit(settings.max_delivery_rate, *out.mutable_max_delivery_rate());
+  out.set_history_entries(settings.history_entries);
+  SetDuration(settings.ageing_floor.count(), *out.mutable_ageing_floor());
   return out;
 }
 
@@ -228,6 +232,12 @@ v1::QueueStats ToProto(const queue::QueueStats& stats) {
   out.set_expired_total(stats.expired);
   if (stats.oldest_age_ms) SetDuration(*stats.oldest_age_ms, *out.mutable_oldest_age());
   out.set_closed(stats.closed);
+  out.set_diverted_total(stats.diverted);
+  out.set_cancelled_total(stats.cancelled);
+  out.set_recalled_total(stats.recalled);
+  out.set_awaited_confirms(stats.awaited_confirms);
+  out.set_dead_letter_waiting(stats.dead_letter_waiting);
+  for (const std::string& alarm : stats.alarms) out.add_alarms(alarm);
   return out;
 }
 

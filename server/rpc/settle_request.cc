@@ -147,7 +147,7 @@ absl::Status AddTarget(const RpcDeps& deps, const queue::QueueActor& source,
   if (absl::Status s = wire::ScanMessages(*owner, deps.message_limits(), scanned); !s.ok()) {
     return BadFieldStatus("publishes.messages", std::string(s.message()));
   }
-  CheckedBatch checked = CheckBatch(scanned);
+  CheckedBatch checked = CheckBatch(scanned, WallMs(), RefuseReference);
   std::vector<std::optional<queue::ErrorInfo>> faults(scanned.messages.size());
   for (queue::PublishException& refused : checked.refused) {
     faults[refused.publish_id - 1] = std::get<queue::ErrorInfo>(std::move(refused.result));

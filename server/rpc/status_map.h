@@ -27,9 +27,6 @@ grpc::Status ToGrpc(const absl::Status& status);
 queue::ErrorInfo BadField(std::string_view field, std::string_view text, std::uint64_t limit = 0,
                           std::uint64_t current = 0);
 
-/// BAD_FIELD for a field that exists in the schema and is not carried out yet.
-queue::ErrorInfo NotSupported(std::string_view field);
-
 /// ToStatus(BadField(...)).
 absl::Status BadFieldStatus(std::string_view field, std::string_view text, std::uint64_t limit = 0,
                             std::uint64_t current = 0);

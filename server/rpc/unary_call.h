@@ -16,6 +16,9 @@
 
 namespace mqd::rpc {
 
+/// What why, dead letters and errors call the caller of a unary call that gave no name.
+inline constexpr char kUnaryClientName[] = "unary";
+
 class UnaryCall : public grpc::ServerUnaryReactor, public std::enable_shared_from_this<UnaryCall> {
  public:
   void OnCancel() final {

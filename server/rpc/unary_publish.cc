@@ -55,6 +55,8 @@ absl::Status UnaryPublish::Run(const grpc::ByteBuffer& request, std::int64_t cal
   const absl::Status allowed = deps_.authorizer.Authorize({}, Action::kPublish, head.queue());
   if (!allowed.ok()) return allowed;
   if (deps_.sessions.draining()) return queue::ToStatus(Draining());
+  auto found = FindQueue(deps_.registry, head.queue());
+  if (!found.ok()) return found.status();
   wire::ScannedBatch scanned;
   scanned.first_publish_id = 1;
   if (absl::Status s = wire::ScanMessages(bytes, deps_.message_limits(), scanned); !s.ok()) {
@@ -68,7 +70,9 @@ absl::Status UnaryPublish::Run(const grpc::ByteBuffer& request, std::int64_t cal
     if (!timeout.ok()) return timeout.status();
     deadline_ns = std::min(deadline_ns, DeadlineNs(*timeout));
   }
-  CheckedBatch checked = CheckBatch(scanned);
+  CheckedBatch checked = CheckBatch(scanned, WallMs(), [&](std::string_view name) {
+    return ResolveReference(deps_.registry, (*found)->name(), name);
+  });
   if (checked.messages == 0) return BadFieldStatus("messages", "there must be at least one");
   if (checked.messages > 1 && checked.bytes > limits::kBatchBytesMax) {
     return queue::ToStatus({.reason = queue::Reason::kMessageTooLarge,
@@ -78,30 +82,30 @@ absl::Status UnaryPublish::Run(const grpc::ByteBuffer& request, std::int64_t cal
                             .limit = limits::kBatchBytesMax,
                             .current = checked.bytes});
   }
-  return Post(head, std::move(checked), owner, deadline_ns);
+  Post(*std::move(found), std::move(checked), owner, deadline_ns);
+  return absl::OkStatus();
 }
 
-absl::Status UnaryPublish::Post(const v1::PublishRequest& head, CheckedBatch checked,
-                                std::shared_ptr<const void> owner, std::int64_t deadline_ns) {
-  auto found = FindQueue(deps_.registry, head.queue());
-  if (!found.ok()) return found.status();
+void UnaryPublish::Post(std::shared_ptr<queue::QueueActor> queue, CheckedBatch checked,
+                        std::shared_ptr<const void> owner, std::int64_t deadline_ns) {
   publisher_ = deps_.sessions.NextId();
   {
     base::MutexLock lock(mutex_);
-    queue_ = *found;
+    queue_ = queue;
     unanswered_ = checked.messages;
     for (std::uint64_t i = 0; i < checked.messages; ++i) results_.add_results();
   }
-  (*found)->Attach(queue::AttachPublisher{.publisher = publisher_, .producer = {}},
-                   std::static_pointer_cast<UnaryPublish>(shared_from_this()));
+  queue->Attach(
+      queue::AttachPublisher{
+          .publisher = publisher_, .producer = {}, .client_name = kUnaryClientName},
+      std::static_pointer_cast<UnaryPublish>(shared_from_this()));
   for (queue::PublishBatch& batch : checked.good) {
     batch.publisher = publisher_;
     batch.deadline_ns = deadline_ns;
     batch.owner = owner;
-    (*found)->Post(std::move(batch));
+    queue->Post(std::move(batch));
   }
   if (!checked.refused.empty()) OnConfirms({.exceptions = std::move(checked.refused)});
-  return absl::OkStatus();
 }
 
 void UnaryPublish::OnAttached(absl::StatusOr<queue::AttachedPublisher> attached) {

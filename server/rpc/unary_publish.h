@@ -36,8 +36,8 @@ class UnaryPublish final : public UnaryCall, public queue::PublishSink {
 
  private:
   absl::Status Run(const grpc::ByteBuffer& request, std::int64_t call_deadline_ns);
-  absl::Status Post(const v1::PublishRequest& head, CheckedBatch checked,
-                    std::shared_ptr<const void> owner, std::int64_t deadline_ns);
+  void Post(std::shared_ptr<queue::QueueActor> queue, CheckedBatch checked,
+            std::shared_ptr<const void> owner, std::int64_t deadline_ns);
   void OnLeft() override;
 
   const RpcDeps& deps_;

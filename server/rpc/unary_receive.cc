@@ -63,6 +63,7 @@ absl::Status UnaryReceive::Run(const v1::ReceiveRequest& request) {
   const absl::Status allowed = deps_.authorizer.Authorize({}, Action::kConsume, request.queue());
   if (!allowed.ok()) return allowed;
   if (deps_.sessions.draining()) return queue::ToStatus(Draining());
+  if (absl::Status status = CheckClientName(request.client_name()); !status.ok()) return status;
   const absl::StatusOr<Ask> ask = ParseAsk(request);
   if (!ask.ok()) return ask.status();
   auto found = FindQueue(deps_.registry, request.queue());
@@ -71,8 +72,11 @@ absl::Status UnaryReceive::Run(const v1::ReceiveRequest& request) {
     base::MutexLock lock(mutex_);
     queue_ = *found;
   }
-  (*found)->Attach(queue::AttachConsumer{.consumer = consumer_, .lease_ns = ask->lease_ns}, 0,
-                   self());
+  const std::string& name = request.client_name();
+  (*found)->Attach(queue::AttachConsumer{.consumer = consumer_,
+                                         .lease_ns = ask->lease_ns,
+                                         .client_name = name.empty() ? kUnaryClientName : name},
+                   0, self());
   (*found)->Post(queue::GrantCredit{consumer_, ask->messages, ask->bytes});
   if (ask->wait.count() > 0) {
     StartTimer(ask->wait);

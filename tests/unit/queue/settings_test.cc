@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "server/limits.h"
 #include "server/queue/error.h"
 
 namespace mqd::queue {
@@ -37,7 +38,9 @@ QueueSettings Unusual() {
                          .expires_after_idle = milliseconds(4),
                          .max_publish_rate = 5,
                          .max_delivery_rate = 6,
-                         .kind = QueueKind::kLog};
+                         .kind = QueueKind::kLog,
+                         .history_entries = 8,
+                         .ageing_floor = milliseconds(3)};
   settings.retry_backoff = {milliseconds(1), 1.0 / 3.0, milliseconds(2), 0.25};
   return settings;
 }
@@ -96,11 +99,72 @@ TEST(SettingsTest, ValueOutOfRangeIsRefusedWithFieldAndLimits) {
   EXPECT_THAT(Said(settings), HasSubstr("retry_backoff.initial"));
 }
 
-TEST(SettingsTest, WhatIsNotCarriedOutIsRefusedByName) {
-  EXPECT_THAT(Said({.ordering = Ordering::kKeyed}), HasSubstr("ordering: KEYED is not supported"));
-  EXPECT_THAT(Said({.max_messages = 0}), HasSubstr("rendezvous"));
-  EXPECT_THAT(Said({.overflow_policy = OverflowPolicy::kDropOldest}), HasSubstr("DROP_OLDEST"));
-  EXPECT_EQ(Said({.overflow_policy = OverflowPolicy::kBlock}), "");
+TEST(SettingsTest, EveryLimitHasAnEndAndUnlimitedIsAWord) {
+  const auto ends = [](std::uint64_t QueueSettings::*field, std::uint64_t least,
+                       std::uint64_t most) {
+    QueueSettings settings;
+    for (const std::uint64_t good : {least, most, kUnlimited}) {
+      settings.*field = good;
+      EXPECT_EQ(Said(settings), "");
+    }
+    settings.*field = most + 1;
+    EXPECT_THAT(Said(settings), HasSubstr("or unlimited"));
+    if (least == 0) return;
+    settings.*field = least - 1;
+    EXPECT_THAT(Said(settings), HasSubstr("or unlimited"));
+  };
+  ends(&QueueSettings::max_messages, 0, limits::kQueueMessagesMax);
+  ends(&QueueSettings::max_bytes, 1, limits::kQueueBytesMax);
+  ends(&QueueSettings::dedup_max_entries, 1, limits::kDedupEntriesMax);
+  ends(&QueueSettings::max_producers, 1, limits::kStreamsMax);
+  ends(&QueueSettings::max_consumers, 1, limits::kStreamsMax);
+  ends(&QueueSettings::max_publish_rate, 1, limits::kRateMax);
+  ends(&QueueSettings::max_delivery_rate, 1, limits::kRateMax);
+}
+
+TEST(SettingsTest, EveryDurationHasAnEnd) {
+  EXPECT_THAT(Said({.default_ttl = limits::kTtlMax + milliseconds(1)}), HasSubstr("default_ttl"));
+  EXPECT_THAT(Said({.default_ttl = milliseconds(-1)}), HasSubstr("default_ttl"));
+  EXPECT_EQ(Said({.default_ttl = milliseconds(1)}), "");
+  EXPECT_THAT(Said({.expires_after_idle = milliseconds(9'999)}), HasSubstr("expires_after_idle"));
+  EXPECT_EQ(Said({.expires_after_idle = limits::kIdleExpiryMin}), "");
+  EXPECT_EQ(Said({.expires_after_idle = milliseconds(0)}), "") << "0 is never";
+  EXPECT_THAT(Said({.ageing_floor = milliseconds(99)}), HasSubstr("ageing_floor"));
+  EXPECT_THAT(Said({.history_entries = limits::kHistoryEntriesMax + 1}),
+              HasSubstr("history_entries"));
+}
+
+TEST(SettingsTest, ALimitThatWasMetIsInTheError) {
+  const ErrorInfo info = ErrorInfoOf(Validate({.history_entries = 1'000'001}, "default/q"));
+  EXPECT_EQ(info.resource, "field history_entries");
+  EXPECT_EQ(info.limit, limits::kHistoryEntriesMax);
+  EXPECT_EQ(info.current, 1'000'001u);
+}
+
+TEST(SettingsTest, APolicyHasWhatItNeeds) {
+  EXPECT_THAT(Said({.overflow_policy = OverflowPolicy::kThrottle}), HasSubstr("max_publish_rate"));
+  EXPECT_EQ(Said({.overflow_policy = OverflowPolicy::kThrottle, .max_publish_rate = 100}), "");
+  EXPECT_THAT(Said({.overflow_policy = OverflowPolicy::kDeadLetter}),
+              HasSubstr("dead_letter_queue"));
+  EXPECT_EQ(
+      Said({.overflow_policy = OverflowPolicy::kDeadLetter, .dead_letter_queue = "default/dead"}),
+      "");
+  EXPECT_THAT(Said({.max_messages = 0, .overflow_policy = OverflowPolicy::kDropOldest}),
+              HasSubstr("rendezvous"));
+  EXPECT_EQ(Said({.max_messages = 0, .overflow_policy = OverflowPolicy::kBlock}), "");
+}
+
+TEST(SettingsTest, EveryChoiceButLogQueuesIsThere) {
+  for (const auto dispatch : {DispatchPolicy::kRoundRobin, DispatchPolicy::kRandom,
+                              DispatchPolicy::kSticky, DispatchPolicy::kLeastLoaded}) {
+    EXPECT_EQ(Said({.dispatch_policy = dispatch, .ordering = Ordering::kKeyed}), "");
+  }
+  for (const auto paused : {Paused::kPublish, Paused::kConsume, Paused::kBoth}) {
+    EXPECT_EQ(
+        Said({.delivery = DeliveryMode::kAtMostOnce, .single_active = true, .paused = paused}), "");
+  }
+  EXPECT_EQ(Said({.overflow_policy = OverflowPolicy::kDropNewest}), "");
+  EXPECT_THAT(Said({.kind = QueueKind::kLog}), HasSubstr("kind: LOG is not supported"));
 }
 
 TEST(SettingsTest, DeadLetterQueueIsAnotherOneOfTheNamespace) {

@@ -71,6 +71,44 @@ TEST(DeliveryOutboxTest, AFrameDecodesToWhatWasDelivered) {
   }
 }
 
+TEST(DeliveryOutboxTest, ARunCarriesItsFenceAndWhereItCameFrom) {
+  queue::DeliveryBatch batch = BatchOf(1, 1, 10);
+  queue::DeliveryRun& run = batch.runs[0];
+  run.fence = (std::uint64_t{3} << 44) + 5;
+  run.dead_letter = storage::DeadLetterOrigin{
+      .queue = "default/orders",
+      .sequence = 41,
+      .reason = "max_attempts",
+      .attempts = 2,
+      .time_ms = 1'700'000'000'000,
+      .notes = {{.attempt = 1, .time_ms = 1'600'000'000'001, .consumer = "a", .error = "first"},
+                {.attempt = 2, .time_ms = 1'600'000'000'002, .consumer = "b", .error = "second"}}};
+  DeliveryOutbox outbox;
+  outbox.Add(0, batch);
+  const v1::Deliveries frame = Decode(*outbox.Take());
+  ASSERT_EQ(frame.runs_size(), 1);
+  EXPECT_EQ(frame.runs(0).fence(), (std::uint64_t{3} << 44) + 5);
+  const v1::DeadLetterInfo& origin = frame.runs(0).dead_letter();
+  EXPECT_EQ(origin.queue(), "default/orders");
+  EXPECT_EQ(origin.sequence(), 41u);
+  EXPECT_EQ(origin.reason(), "max_attempts");
+  ASSERT_EQ(origin.notes_size(), 2);
+  EXPECT_EQ(origin.notes(0).attempt(), 1u);
+  EXPECT_EQ(origin.notes(1).consumer(), "b");
+  EXPECT_EQ(origin.notes(1).error(), "second");
+  EXPECT_EQ(origin.notes(1).time().nanos(), 2'000'000);
+}
+
+TEST(DeliveryOutboxTest, ADeliveryWithNothingToSettleHasNoLease) {
+  queue::DeliveryBatch batch = BatchOf(1, 1, 10);
+  batch.runs[0].lease_ms = 0;
+  DeliveryOutbox outbox;
+  outbox.Add(0, batch);
+  const v1::Deliveries frame = Decode(*outbox.Take());
+  EXPECT_EQ(frame.runs(0).lease().seconds(), 0);
+  EXPECT_EQ(frame.runs(0).lease().nanos(), 0);
+}
+
 TEST(DeliveryOutboxTest, WhatWaitedTravelsTogether) {
   DeliveryOutbox outbox;
   for (std::uint64_t i = 0; i < 10; ++i) outbox.Add(0, BatchOf(1 + i, 1, 10));

@@ -16,7 +16,10 @@ constexpr wire::MessageLimits kLimits = {.payload_bytes_max = 100,
                                          .headers_max = 64,
                                          .header_bytes_max = 1'000,
                                          .priority_max = 9,
-                                         .batch_messages_max = 1'024};
+                                         .batch_messages_max = 1'024,
+                                         .delay_ms_max = 10'000,
+                                         .ttl_ms_max = 1'000'000,
+                                         .deliver_after_max = 3};
 
 v1::Message Plain() {
   v1::Message message;
@@ -24,17 +27,26 @@ v1::Message Plain() {
   return message;
 }
 
+constexpr queue::WallMs kNow = 1'700'000'000'000;
+
 /// Keeps the bytes that the views point into.
 struct Checked {
   std::string bytes;
   CheckedBatch batch;
 };
 
-Checked Check(const v1::PublishBatch& batch) {
+/// A broker with two queues: "orders" is 7, "mail" is 8.
+absl::StatusOr<queue::QueueId> TwoQueues(std::string_view name) {
+  if (name == "orders") return 7;
+  if (name == "mail") return 8;
+  return queue::ToStatus({.reason = queue::Reason::kQueueNotFound, .message = "no such queue"});
+}
+
+Checked Check(const v1::PublishBatch& batch, ReferenceResolver resolve = TwoQueues) {
   Checked out{batch.SerializeAsString(), {}};
   const auto scanned = wire::ScanPublishBatch(out.bytes, kLimits);
   EXPECT_TRUE(scanned.ok()) << scanned.status();
-  if (scanned.ok()) out.batch = CheckBatch(*scanned);
+  if (scanned.ok()) out.batch = CheckBatch(*scanned, kNow, resolve);
   return out;
 }
 
@@ -76,32 +88,124 @@ TEST(MessageChecksTest, ABadMessageFailsAloneAndIdsStayConsecutive) {
   EXPECT_EQ(checked.batch.refused_bytes, 101u + limits::kMessageOverheadBytes);
 }
 
-TEST(MessageChecksTest, FieldsThatAreNotCarriedOutAreRefusedByName) {
-  const auto refused = [](auto set) {
-    v1::PublishBatch batch;
-    batch.set_first_publish_id(1);
-    *batch.add_messages() = Plain();
-    set(*batch.mutable_messages(0));
-    return OnlyError(Check(batch)).resource;
-  };
-  EXPECT_EQ(refused([](v1::Message& m) { m.set_ordering_key("k"); }), "field ordering_key");
-  EXPECT_EQ(refused([](v1::Message& m) { m.set_priority(1); }), "field priority");
-  EXPECT_EQ(refused([](v1::Message& m) { m.mutable_delay()->set_seconds(1); }), "field delay");
-  EXPECT_EQ(refused([](v1::Message& m) { m.mutable_deliver_at()->set_seconds(1); }),
-            "field deliver_at");
-  EXPECT_EQ(refused([](v1::Message& m) { m.mutable_ttl()->set_seconds(1); }), "field ttl");
-  EXPECT_EQ(refused([](v1::Message& m) { m.add_deliver_after()->set_sequence(1); }),
-            "field deliver_after");
-}
-
-TEST(MessageChecksTest, OtherConfirmLevelsRefuseEveryMessage) {
+/// A batch of one message that `set` has filled.
+template <class Set>
+v1::PublishBatch BatchWith(Set set) {
   v1::PublishBatch batch;
   batch.set_first_publish_id(1);
   *batch.add_messages() = Plain();
-  batch.set_confirm_level(v1::CONFIRM_LEVEL_DURABLE);
-  EXPECT_TRUE(Check(batch).batch.refused.empty());
-  batch.set_confirm_level(v1::CONFIRM_LEVEL_SETTLED);
+  set(*batch.mutable_messages(0));
+  return batch;
+}
+
+TEST(MessageChecksTest, SpecialFieldsArriveAndPlainMessagesCarryNone) {
+  v1::PublishBatch batch;
+  batch.set_first_publish_id(1);
+  for (int i = 0; i < 4; ++i) *batch.add_messages() = Plain();
+  v1::Message& keyed = *batch.mutable_messages(1);
+  keyed.set_ordering_key("customer-7");
+  keyed.set_priority(9);
+  keyed.mutable_ttl()->set_seconds(60);
+  batch.mutable_messages(2)->mutable_delay()->set_seconds(2);
+  batch.mutable_messages(3)->mutable_deliver_at()->set_seconds(kNow / 1'000 + 5);
+  const Checked checked = Check(batch);
+  ASSERT_EQ(checked.batch.good.size(), 1u);
+  const queue::PublishBatch& good = checked.batch.good[0];
+  ASSERT_EQ(good.messages.size(), 4u);
+  ASSERT_EQ(good.specials.size(), 3u);
+  EXPECT_EQ(good.messages[0].special, 0u);
+  EXPECT_EQ(good.messages[1].special, 1u);
+  EXPECT_EQ(good.specials[0].ordering_key, "customer-7");
+  EXPECT_EQ(good.specials[0].priority, 9u);
+  EXPECT_EQ(good.specials[0].ttl_ms, 60'000);
+  EXPECT_EQ(good.specials[0].delay_ms, 0);
+  EXPECT_EQ(good.specials[1].delay_ms, 2'000);
+  EXPECT_EQ(good.messages[3].special, 3u);
+  EXPECT_EQ(good.specials[2].deliver_at_ms, kNow + 5'000);
+}
+
+TEST(MessageChecksTest, SpecialFieldsStayWithTheirMessageWhenOneBeforeItIsRefused) {
+  v1::PublishBatch batch;
+  batch.set_first_publish_id(1);
+  for (int i = 0; i < 3; ++i) {
+    *batch.add_messages() = Plain();
+    batch.mutable_messages(i)->set_priority(static_cast<std::uint32_t>(i + 1));
+  }
+  batch.mutable_messages(1)->set_priority(10);
+  const Checked checked = Check(batch);
+  ASSERT_EQ(checked.batch.good.size(), 2u);
+  ASSERT_EQ(checked.batch.good[1].specials.size(), 1u);
+  EXPECT_EQ(checked.batch.good[1].messages[0].special, 1u);
+  EXPECT_EQ(checked.batch.good[1].specials[0].priority, 3u);
+}
+
+TEST(MessageChecksTest, DeliverAtIsHeldAgainstTheWallClock) {
+  const std::int64_t most_s = limits::kDelayMax.count() / 1'000 + kNow / 1'000;
+  const auto at = [](std::int64_t seconds) {
+    return Check(BatchWith([&](auto& m) { m.mutable_deliver_at()->set_seconds(seconds); }));
+  };
+  EXPECT_TRUE(at(most_s).batch.refused.empty());
+  EXPECT_TRUE(at(1).batch.refused.empty()) << "the past is at once";
+  const queue::ErrorInfo error = OnlyError(at(most_s + 1));
+  EXPECT_EQ(error.resource, "field deliver_at");
+  EXPECT_EQ(error.limit, static_cast<std::uint64_t>(limits::kDelayMax.count()));
+  EXPECT_EQ(error.current, error.limit + 1'000);
+}
+
+TEST(MessageChecksTest, ReferencesBecomeQueueIdsEachOnce) {
+  const Checked checked = Check(BatchWith([](v1::Message& m) {
+    for (const auto& [name, sequence] :
+         {std::pair("orders", 5), std::pair("mail", 5), std::pair("orders", 5)}) {
+      v1::MessageRef& reference = *m.add_deliver_after();
+      reference.set_queue(name);
+      reference.set_sequence(static_cast<std::uint64_t>(sequence));
+    }
+  }));
+  ASSERT_EQ(checked.batch.good.size(), 1u);
+  const std::vector<storage::MessageRef> expected = {{7, 5}, {8, 5}};
+  EXPECT_EQ(checked.batch.good[0].specials.at(0).deliver_after, expected);
+}
+
+TEST(MessageChecksTest, AReferenceToAnUnknownQueueRefusesItsMessageAlone) {
+  v1::PublishBatch batch;
+  batch.set_first_publish_id(1);
+  for (int i = 0; i < 3; ++i) *batch.add_messages() = Plain();
+  v1::MessageRef& reference = *batch.mutable_messages(1)->add_deliver_after();
+  reference.set_queue("nowhere");
+  reference.set_sequence(1);
+  const Checked checked = Check(batch);
+  EXPECT_EQ(OnlyError(checked).reason, queue::Reason::kQueueNotFound);
+  EXPECT_EQ(checked.batch.refused.at(0).publish_id, 2u);
+  EXPECT_EQ(checked.batch.good.size(), 2u);
+}
+
+TEST(MessageChecksTest, AnAtomicRequestTakesNoReferences) {
+  const v1::PublishBatch batch = BatchWith([](v1::Message& m) {
+    m.set_priority(3);
+    v1::MessageRef& reference = *m.add_deliver_after();
+    reference.set_queue("orders");
+    reference.set_sequence(1);
+  });
+  EXPECT_EQ(OnlyError(Check(batch, RefuseReference)).resource, "field deliver_after");
+}
+
+TEST(MessageChecksTest, EveryConfirmLevelArrivesAndOthersRefuseEveryMessage) {
+  v1::PublishBatch batch = BatchWith([](v1::Message&) {});
+  EXPECT_EQ(Check(batch).batch.good.at(0).level, queue::ConfirmLevel::kDurable)
+      << "the level of who names none";
+  for (const auto level : {v1::CONFIRM_LEVEL_ACCEPTED, v1::CONFIRM_LEVEL_DURABLE,
+                           v1::CONFIRM_LEVEL_DELIVERED, v1::CONFIRM_LEVEL_SETTLED}) {
+    batch.set_confirm_level(level);
+    EXPECT_EQ(static_cast<int>(Check(batch).batch.good.at(0).level), level);
+  }
+  batch.set_confirm_level(static_cast<v1::ConfirmLevel>(5));
   EXPECT_EQ(OnlyError(Check(batch)).resource, "field confirm_level");
+}
+
+TEST(MessageChecksTest, ATimeoutBeyondTheLimitRefusesEveryMessage) {
+  v1::PublishBatch batch = BatchWith([](v1::Message&) {});
+  batch.mutable_timeout()->set_seconds(limits::kPublishTimeoutMax.count() / 1'000 + 1);
+  EXPECT_EQ(OnlyError(Check(batch)).resource, "field timeout");
 }
 
 TEST(ConfirmBufferTest, RangesThatTouchAreJoined) {

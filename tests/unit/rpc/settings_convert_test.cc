@@ -35,7 +35,9 @@ queue::QueueSettings Unusual() {
           .expires_after_idle = milliseconds(10'000),
           .max_publish_rate = 100,
           .max_delivery_rate = 200,
-          .kind = queue::QueueKind::kLog};
+          .kind = queue::QueueKind::kLog,
+          .history_entries = 50,
+          .ageing_floor = milliseconds(2'500)};
 }
 
 queue::ErrorInfo ErrorOf(const v1::QueueSettings& wire) {
@@ -66,6 +68,56 @@ TEST(SettingsConvertTest, EveryFieldOfTheSchemaIsShown) {
     EXPECT_TRUE(v1::QueueSettings::GetReflection()->HasField(wire, type->field(i)))
         << type->field(i)->name();
   }
+}
+
+TEST(SettingsConvertTest, EveryStatisticIsShown) {
+  queue::QueueStats stats;
+  std::uint64_t next = 1;
+  for (std::uint64_t* each : {&stats.ready,
+                              &stats.in_flight,
+                              &stats.delayed,
+                              &stats.parked,
+                              &stats.committing,
+                              &stats.backlog_bytes,
+                              &stats.publishers,
+                              &stats.consumers,
+                              &stats.blocked_publishers,
+                              &stats.dedup_entries,
+                              &stats.published,
+                              &stats.duplicates,
+                              &stats.rejected,
+                              &stats.delivered,
+                              &stats.redelivered,
+                              &stats.acked,
+                              &stats.retried,
+                              &stats.released,
+                              &stats.dead_lettered,
+                              &stats.lease_expired,
+                              &stats.purged,
+                              &stats.dedup_evicted,
+                              &stats.dropped,
+                              &stats.expired,
+                              &stats.diverted,
+                              &stats.cancelled,
+                              &stats.recalled,
+                              &stats.awaited_confirms,
+                              &stats.dead_letter_waiting}) {
+    *each = next++;
+  }
+  stats.oldest_age_ms = 1;
+  stats.closed = true;
+  stats.alarms = {"one", "two"};
+  const v1::QueueStats wire = ToProto(stats);
+  std::vector<const google::protobuf::FieldDescriptor*> shown;
+  v1::QueueStats::GetReflection()->ListFields(wire, &shown);
+  EXPECT_EQ(static_cast<int>(shown.size()), v1::QueueStats::descriptor()->field_count());
+  EXPECT_EQ(wire.expired_total(), 24u);
+  EXPECT_EQ(wire.diverted_total(), 25u);
+  EXPECT_EQ(wire.cancelled_total(), 26u);
+  EXPECT_EQ(wire.recalled_total(), 27u);
+  EXPECT_EQ(wire.awaited_confirms(), 28u);
+  EXPECT_EQ(wire.dead_letter_waiting(), 29u);
+  EXPECT_THAT(wire.alarms(), testing::ElementsAre("one", "two"));
 }
 
 TEST(SettingsConvertTest, WhatIsNotSetKeepsItsValue) {

@@ -16,7 +16,10 @@ constexpr MessageLimits kLimits = {.payload_bytes_max = 1'000,
                                    .headers_max = 4,
                                    .header_bytes_max = 100,
                                    .priority_max = 9,
-                                   .batch_messages_max = 8};
+                                   .batch_messages_max = 8,
+                                   .delay_ms_max = 10'000,
+                                   .ttl_ms_max = 1'000'000,
+                                   .deliver_after_max = 3};
 
 std::string ValidBatch() {
   v1::PublishBatch batch;
@@ -28,7 +31,9 @@ std::string ValidBatch() {
   message.set_priority(5);
   message.mutable_deliver_at()->set_seconds(2'000'000'000);
   (*message.mutable_headers())["trace"] = "abc";
-  message.add_deliver_after()->set_queue("orders");
+  v1::MessageRef& after = *message.add_deliver_after();
+  after.set_queue("orders");
+  after.set_sequence(300);
   message.set_payload(std::string(200, 'p'));
   batch.add_messages()->set_payload("two");
   return batch.SerializeAsString();
@@ -47,6 +52,18 @@ std::string ValidDeliveries() {
   return deliveries.SerializeAsString();
 }
 
+void CheckReferences(const v1::Message& decoded, const ScannedBatch& batch,
+                     const ScannedMessage& scanned, const std::string& what) {
+  ASSERT_EQ(static_cast<std::uint32_t>(decoded.deliver_after_size()), scanned.reference_count)
+      << what;
+  for (int i = 0; i < decoded.deliver_after_size(); ++i) {
+    const ScannedReference& reference =
+        batch.references.at(scanned.first_reference + static_cast<std::uint32_t>(i));
+    EXPECT_EQ(decoded.deliver_after(i).queue(), reference.queue) << what;
+    EXPECT_EQ(decoded.deliver_after(i).sequence(), reference.sequence) << what;
+  }
+}
+
 /// Whatever passed without a fault must decode, and mean the same.
 void CheckAgreement(const std::string& bytes, const std::string& what) {
   const auto scanned = ScanPublishBatch(bytes, kLimits);
@@ -58,6 +75,7 @@ void CheckAgreement(const std::string& bytes, const std::string& what) {
     const v1::Message& message = decoded.messages(static_cast<int>(i));
     EXPECT_EQ(message.idempotency_key(), scanned->messages[i].idempotency_key) << what;
     EXPECT_EQ(message.priority(), scanned->messages[i].priority) << what;
+    CheckReferences(message, *scanned, scanned->messages[i], what);
     EXPECT_TRUE(message.GetReflection()->GetUnknownFields(message).empty()) << what;
   }
 }

@@ -21,7 +21,10 @@ constexpr MessageLimits kLimits = {.payload_bytes_max = 1'000,
                                    .headers_max = 4,
                                    .header_bytes_max = 100,
                                    .priority_max = 9,
-                                   .batch_messages_max = 8};
+                                   .batch_messages_max = 8,
+                                   .delay_ms_max = 10'000,
+                                   .ttl_ms_max = 1'000'000,
+                                   .deliver_after_max = 3};
 
 v1::Message FullMessage() {
   v1::Message message;
@@ -213,6 +216,71 @@ TEST(ScanPublishBatchTest, NamesTheFieldThatBreaksARule) {
     EXPECT_EQ(fault.kind, MessageFault::Kind::kBadField) << message.ShortDebugString();
     EXPECT_THAT(fault.text, HasSubstr(field));
   }
+}
+
+TEST(ScanPublishBatchTest, ReferencesOfEachMessageAreItsOwn) {
+  std::vector<v1::Message> messages(4, FullMessage());
+  for (std::uint64_t i = 1; i <= 2; ++i) {
+    v1::MessageRef& reference = *messages[1].add_deliver_after();
+    reference.set_queue("orders");
+    reference.set_sequence(i << 40);
+  }
+  v1::MessageRef& last = *messages[3].add_deliver_after();
+  last.set_queue("other/mail");
+  last.set_sequence(9);
+  const std::string bytes = BatchOf(messages);
+  const auto scanned = ScanPublishBatch(bytes, kLimits);
+  ASSERT_TRUE(scanned.ok()) << scanned.status();
+  EXPECT_THAT(scanned->faults, IsEmpty());
+  ASSERT_THAT(scanned->references, SizeIs(3));
+  EXPECT_EQ(scanned->messages[0].reference_count, 0u);
+  EXPECT_EQ(scanned->messages[1].first_reference, 0u);
+  EXPECT_EQ(scanned->messages[1].reference_count, 2u);
+  EXPECT_EQ(scanned->references[1].queue, "orders");
+  EXPECT_EQ(scanned->references[1].sequence, 2ULL << 40);
+  EXPECT_EQ(scanned->messages[2].reference_count, 0u);
+  EXPECT_EQ(scanned->messages[3].first_reference, 2u);
+  EXPECT_EQ(scanned->references[2].queue, "other/mail");
+}
+
+TEST(ScanPublishBatchTest, ReferencesAreBoundedAndNameASequence) {
+  v1::Message message;
+  for (std::uint64_t i = 1; i <= 3; ++i) message.add_deliver_after()->set_sequence(i);
+  EXPECT_THAT(ScanPublishBatch(BatchOf({message}), kLimits)->faults, IsEmpty());
+  message.add_deliver_after()->set_sequence(4);
+  const MessageFault many = FaultOf(message);
+  EXPECT_EQ(many.field, "deliver_after");
+  EXPECT_EQ(many.limit, 3u);
+  EXPECT_EQ(many.current, 4u);
+
+  message.clear_deliver_after();
+  message.add_deliver_after()->set_queue("orders");
+  EXPECT_EQ(FaultOf(message).field, "deliver_after");
+  EXPECT_THAT(FaultOf(message).text, HasSubstr("without a sequence"));
+}
+
+TEST(ScanPublishBatchTest, TimesAreBounded) {
+  v1::Message message;
+  message.mutable_delay()->set_seconds(10);
+  message.mutable_ttl()->set_seconds(1'000);
+  EXPECT_THAT(ScanPublishBatch(BatchOf({message}), kLimits)->faults, IsEmpty());
+  message.mutable_delay()->set_nanos(1);
+  const MessageFault delay = FaultOf(message);
+  EXPECT_EQ(delay.field, "delay");
+  EXPECT_EQ(delay.limit, 10'000u);
+  EXPECT_EQ(delay.current, 10'001u);
+  message.clear_delay();
+  message.mutable_ttl()->set_nanos(1);
+  EXPECT_EQ(FaultOf(message).field, "ttl");
+  EXPECT_EQ(FaultOf(message).limit, 1'000'000u);
+}
+
+TEST(ScanPublishBatchTest, AKeysHashIsThatOfItsMessages) {
+  const std::string bytes = BatchOf({FullMessage()});
+  const ScannedMessage message = ScanPublishBatch(bytes, kLimits).value().messages.at(0);
+  const IdempotencyKeyHash hash = HashOfKey("key-1");
+  EXPECT_EQ(hash.high, message.key_hash_high);
+  EXPECT_EQ(hash.low, message.key_hash_low);
 }
 
 TEST(ScanPublishBatchTest, HeaderBytesAreBounded) {
