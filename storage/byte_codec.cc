@@ -103,6 +103,12 @@ std::uint8_t ByteReader::Byte() {
   return value;
 }
 
+bool ByteReader::Bool() {
+  const std::uint8_t value = Byte();
+  if (value > 1) Fail();
+  return value == 1;
+}
+
 std::uint64_t ByteReader::Varint() {
   std::uint64_t value = 0;
   for (unsigned shift = 0; shift < 64; shift += 7) {
@@ -168,6 +174,11 @@ absl::StatusOr<ByteReader> OpenRecord(std::string_view value, absl::string_view 
   }
   reader.version_ = version;
   return reader;
+}
+
+absl::Status DamagedRecord(absl::string_view kind) {
+  return absl::DataLossError(
+      absl::StrCat(std::string(kind), " record: a field does not make sense"));
 }
 
 }  // namespace mqd::storage

@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -64,6 +65,8 @@ class ByteReader {
   explicit ByteReader(std::string_view bytes) : rest_(bytes) {}
 
   std::uint8_t Byte();
+  /// A byte that is 0 or 1.
+  bool Bool();
   std::uint64_t Varint();
   std::uint32_t Varint32();
   std::int64_t Signed();
@@ -93,5 +96,14 @@ class ByteReader {
 /// message.
 absl::StatusOr<ByteReader> OpenRecord(std::string_view value, absl::string_view kind,
                                       std::uint8_t newest_version);
+
+absl::Status DamagedRecord(absl::string_view kind);
+
+/// A record must be used up exactly: what is left over means that a field before was wrong.
+template <class Record>
+absl::StatusOr<Record> Finished(const ByteReader& reader, absl::string_view kind, Record record) {
+  if (!reader.ok() || !reader.AtEnd()) return DamagedRecord(kind);
+  return record;
+}
 
 }  // namespace mqd::storage
