@@ -45,6 +45,12 @@ constexpr ReasonRow kReasons[] = {
     {Reason::kInternal, "INTERNAL", StatusCode::kInternal, false},
     {Reason::kOutcomeUnknown, "OUTCOME_UNKNOWN", StatusCode::kUnavailable, true},
     {Reason::kQueueNotEmpty, "QUEUE_NOT_EMPTY", StatusCode::kFailedPrecondition, false},
+    {Reason::kMessageNotFound, "MESSAGE_NOT_FOUND", StatusCode::kNotFound, false},
+    {Reason::kNamespaceNotFound, "NAMESPACE_NOT_FOUND", StatusCode::kNotFound, false},
+    {Reason::kNamespaceExistsDifferent, "NAMESPACE_EXISTS_DIFFERENT", StatusCode::kAlreadyExists,
+     false},
+    {Reason::kNamespaceNotEmpty, "NAMESPACE_NOT_EMPTY", StatusCode::kFailedPrecondition, false},
+    {Reason::kTaskNotFound, "TASK_NOT_FOUND", StatusCode::kNotFound, false},
 };
 
 const ReasonRow& RowOf(Reason reason) {

@@ -34,7 +34,13 @@ static_assert(static_cast<int>(Reason::kQuotaExceeded) == v1::REASON_QUOTA_EXCEE
 static_assert(static_cast<int>(Reason::kInternal) == v1::REASON_INTERNAL);
 static_assert(static_cast<int>(Reason::kOutcomeUnknown) == v1::REASON_OUTCOME_UNKNOWN);
 static_assert(static_cast<int>(Reason::kQueueNotEmpty) == v1::REASON_QUEUE_NOT_EMPTY);
-static_assert(static_cast<int>(Reason::kQueueNotEmpty) == v1::Reason_MAX,
+static_assert(static_cast<int>(Reason::kMessageNotFound) == v1::REASON_MESSAGE_NOT_FOUND);
+static_assert(static_cast<int>(Reason::kNamespaceNotFound) == v1::REASON_NAMESPACE_NOT_FOUND);
+static_assert(static_cast<int>(Reason::kNamespaceExistsDifferent) ==
+              v1::REASON_NAMESPACE_EXISTS_DIFFERENT);
+static_assert(static_cast<int>(Reason::kNamespaceNotEmpty) == v1::REASON_NAMESPACE_NOT_EMPTY);
+static_assert(static_cast<int>(Reason::kTaskNotFound) == v1::REASON_TASK_NOT_FOUND);
+static_assert(static_cast<int>(Reason::kTaskNotFound) == v1::Reason_MAX,
               "a reason is missing here");
 
 static_assert(static_cast<int>(absl::StatusCode::kCancelled) == grpc::StatusCode::CANCELLED);

@@ -34,7 +34,7 @@ TEST(ErrorTest, StrangeStatusIsInternal) {
 
 TEST(ErrorTest, EveryReasonHasItsOwnNameAndACode) {
   std::set<std::string> names;
-  for (int number = 1; number <= static_cast<int>(Reason::kQueueNotEmpty); ++number) {
+  for (int number = 1; number <= static_cast<int>(Reason::kTaskNotFound); ++number) {
     const auto reason = static_cast<Reason>(number);
     EXPECT_TRUE(names.insert(ToString(reason)).second) << number;
     EXPECT_NE(CodeOf(reason), absl::StatusCode::kOk) << number;
