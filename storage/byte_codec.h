@@ -62,7 +62,8 @@ class RecordWriter {
 /// on every field reads as zero or empty, and ok() is false.
 class ByteReader {
  public:
-  explicit ByteReader(std::string_view bytes) : rest_(bytes) {}
+  explicit ByteReader(std::string_view bytes, std::uint8_t version = 0)
+      : rest_(bytes), version_(version) {}
 
   std::uint8_t Byte();
   /// A byte that is 0 or 1.
@@ -75,7 +76,7 @@ class ByteReader {
   /// hold so many.
   std::size_t Count(std::size_t element_bytes_min);
 
-  /// Of the record, when OpenRecord() made the reader.
+  /// Of the record that OpenRecord() opened.
   std::uint8_t version() const { return version_; }
 
   void Fail() { ok_ = false; }
@@ -83,12 +84,9 @@ class ByteReader {
   bool AtEnd() const { return rest_.empty(); }
 
  private:
-  friend absl::StatusOr<ByteReader> OpenRecord(std::string_view value, absl::string_view kind,
-                                               std::uint8_t newest_version);
-
   std::string_view rest_;
+  std::uint8_t version_;
   bool ok_ = true;
-  std::uint8_t version_ = 0;
 };
 
 /// Checks the seal of `value` and returns a reader of its fields. kDataLoss when the checksum is
