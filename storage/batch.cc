@@ -93,6 +93,23 @@ void Batch::DeleteProducer(QueueId queue, const ProducerId& producer) {
   Add({OpKind::kDelete, Table::kProducers, ProducerRowKey(queue, producer), {}, nullptr});
 }
 
+void Batch::PutNamespace(const NamespaceRecord& record) {
+  Add({OpKind::kPut, Table::kMeta, NamespaceRowKey(record.name), EncodeNamespaceRecord(record),
+       nullptr});
+}
+
+void Batch::DeleteNamespace(std::string_view name) {
+  Add({OpKind::kDelete, Table::kMeta, NamespaceRowKey(name), {}, nullptr});
+}
+
+void Batch::PutRedrive(const RedriveRecord& record) {
+  Add({OpKind::kPut, Table::kMeta, RedriveRowKey(record.id), EncodeRedriveRecord(record), nullptr});
+}
+
+void Batch::DeleteRedrive(std::uint64_t task) {
+  Add({OpKind::kDelete, Table::kMeta, RedriveRowKey(task), {}, nullptr});
+}
+
 void Batch::Append(Batch other) {
   bytes_ += other.bytes_;
   if (ops_.empty()) {

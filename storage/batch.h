@@ -73,6 +73,12 @@ class Batch {
   void PutProducer(QueueId queue, const ProducerId& producer, const ProducerRecord& record);
   void DeleteProducer(QueueId queue, const ProducerId& producer);
 
+  void PutNamespace(const NamespaceRecord& record);
+  void DeleteNamespace(std::string_view name);
+
+  void PutRedrive(const RedriveRecord& record);
+  void DeleteRedrive(std::uint64_t task);
+
   /// Moves all of `other` behind what is here.
   void Append(Batch other);
 

@@ -103,6 +103,12 @@ std::uint8_t ByteReader::Byte() {
   return value;
 }
 
+bool ByteReader::Bool() {
+  const std::uint8_t value = Byte();
+  if (value > 1) Fail();
+  return value == 1;
+}
+
 std::uint64_t ByteReader::Varint() {
   std::uint64_t value = 0;
   for (unsigned shift = 0; shift < 64; shift += 7) {
@@ -155,9 +161,9 @@ absl::StatusOr<ByteReader> OpenRecord(std::string_view value, absl::string_view 
     return absl::DataLossError(
         absl::StrCat(std::string(kind), " record: its checksum does not match"));
   }
-  ByteReader reader(value.substr(0, value.size() - kChecksumBytes));
-  const std::uint8_t version = reader.Byte();
-  if (!reader.ok() || version == 0) {
+  const std::string_view fields = value.substr(0, value.size() - kChecksumBytes);
+  const std::uint8_t version = fields.empty() ? 0 : static_cast<std::uint8_t>(fields.front());
+  if (version == 0) {
     return absl::DataLossError(absl::StrCat(std::string(kind), " record: it has no version"));
   }
   if (version > newest_version) {
@@ -166,8 +172,12 @@ absl::StatusOr<ByteReader> OpenRecord(std::string_view value, absl::string_view 
                      " and this program reads up to ", static_cast<unsigned>(newest_version),
                      "; start the newer program that wrote it"));
   }
-  reader.version_ = version;
-  return reader;
+  return ByteReader(fields.substr(1), version);
+}
+
+absl::Status DamagedRecord(absl::string_view kind) {
+  return absl::DataLossError(
+      absl::StrCat(std::string(kind), " record: a field does not make sense"));
 }
 
 }  // namespace mqd::storage

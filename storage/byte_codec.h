@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -61,9 +62,12 @@ class RecordWriter {
 /// on every field reads as zero or empty, and ok() is false.
 class ByteReader {
  public:
-  explicit ByteReader(std::string_view bytes) : rest_(bytes) {}
+  explicit ByteReader(std::string_view bytes, std::uint8_t version = 0)
+      : rest_(bytes), version_(version) {}
 
   std::uint8_t Byte();
+  /// A byte that is 0 or 1.
+  bool Bool();
   std::uint64_t Varint();
   std::uint32_t Varint32();
   std::int64_t Signed();
@@ -72,7 +76,7 @@ class ByteReader {
   /// hold so many.
   std::size_t Count(std::size_t element_bytes_min);
 
-  /// Of the record, when OpenRecord() made the reader.
+  /// Of the record that OpenRecord() opened.
   std::uint8_t version() const { return version_; }
 
   void Fail() { ok_ = false; }
@@ -80,12 +84,9 @@ class ByteReader {
   bool AtEnd() const { return rest_.empty(); }
 
  private:
-  friend absl::StatusOr<ByteReader> OpenRecord(std::string_view value, absl::string_view kind,
-                                               std::uint8_t newest_version);
-
   std::string_view rest_;
+  std::uint8_t version_;
   bool ok_ = true;
-  std::uint8_t version_ = 0;
 };
 
 /// Checks the seal of `value` and returns a reader of its fields. kDataLoss when the checksum is
@@ -93,5 +94,14 @@ class ByteReader {
 /// message.
 absl::StatusOr<ByteReader> OpenRecord(std::string_view value, absl::string_view kind,
                                       std::uint8_t newest_version);
+
+absl::Status DamagedRecord(absl::string_view kind);
+
+/// A record must be used up exactly: what is left over means that a field before was wrong.
+template <class Record>
+absl::StatusOr<Record> Finished(const ByteReader& reader, absl::string_view kind, Record record) {
+  if (!reader.ok() || !reader.AtEnd()) return DamagedRecord(kind);
+  return record;
+}
 
 }  // namespace mqd::storage

@@ -2,21 +2,12 @@
 
 #include <utility>
 
-#include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "storage/byte_codec.h"
 
 namespace mqd::storage {
 namespace {
 
 constexpr std::uint8_t kVersion = 1;
-
-template <class Row>
-absl::StatusOr<Row> Finished(const ByteReader& reader, absl::string_view kind, Row row) {
-  if (reader.ok() && reader.AtEnd()) return row;
-  return absl::DataLossError(
-      absl::StrCat(std::string(kind), " record: a field does not make sense"));
-}
 
 }  // namespace
 

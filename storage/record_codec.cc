@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "proto/base/assert.h"
 #include "storage/body.h"
 #include "storage/byte_codec.h"
@@ -20,7 +19,6 @@ constexpr std::uint8_t kChunkVersion = 2;
 /// 2: attempt notes in the place of one last error.
 constexpr std::uint8_t kAttemptVersion = 2;
 
-constexpr char kQueueRowTag = 'q';
 constexpr std::size_t kQueuePrefixBytes = 8;
 
 // The shortest encodings, for ByteReader::Count().
@@ -32,18 +30,6 @@ constexpr std::size_t kRefBytesMin = 2;
 constexpr std::size_t kRefsMax = 16;
 constexpr std::size_t kRangeBytesMin = 2;
 constexpr std::size_t kProducerRangeBytesMin = 3;
-
-absl::Status Damaged(absl::string_view kind) {
-  return absl::DataLossError(
-      absl::StrCat(std::string(kind), " record: a field does not make sense"));
-}
-
-/// A record must be used up exactly: what is left over means that a field before was wrong.
-template <class Record>
-absl::StatusOr<Record> Finished(const ByteReader& reader, absl::string_view kind, Record record) {
-  if (!reader.ok() || !reader.AtEnd()) return Damaged(kind);
-  return record;
-}
 
 template <class Number>
 void WriteNumbers(RecordWriter& writer, const std::vector<Number>& numbers) {
@@ -164,14 +150,6 @@ bool IsConsistent(const ChunkRecord& record) {
 
 }  // namespace
 
-std::string QueueRowPrefix() { return std::string(1, kQueueRowTag); }
-
-std::string QueueRowKey(QueueId queue) {
-  std::string key(1, kQueueRowTag);
-  AppendBigEndian64(key, queue);
-  return key;
-}
-
 std::string QueuePrefix(QueueId queue) {
   std::string key;
   AppendBigEndian64(key, queue);
@@ -227,34 +205,6 @@ absl::StatusOr<ProducerId> ProducerOfRowKey(std::string_view key) {
   }
   std::memcpy(producer.data(), key.data() + kQueuePrefixBytes, producer.size());
   return producer;
-}
-
-std::string EncodeQueueRecord(const QueueRecord& record) {
-  RecordWriter writer(kVersion);
-  writer.Varint(record.id);
-  writer.String(record.name);
-  writer.String(record.settings);
-  writer.Varint(record.generation);
-  writer.Signed(record.create_time_ms);
-  writer.Byte(record.closed ? 1 : 0);
-  writer.Varint(record.sequence_limit);
-  return std::move(writer).Finish();
-}
-
-absl::StatusOr<QueueRecord> DecodeQueueRecord(std::string_view value) {
-  absl::StatusOr<ByteReader> reader = OpenRecord(value, "queue", kVersion);
-  if (!reader.ok()) return reader.status();
-  QueueRecord record;
-  record.id = reader->Varint();
-  record.name = reader->String();
-  record.settings = reader->String();
-  record.generation = reader->Varint();
-  record.create_time_ms = reader->Signed();
-  const std::uint8_t closed = reader->Byte();
-  if (closed > 1) reader->Fail();
-  record.closed = closed == 1;
-  record.sequence_limit = reader->Varint();
-  return Finished(*reader, "queue", std::move(record));
 }
 
 std::string EncodeChunkRecord(const ChunkRecord& record) {

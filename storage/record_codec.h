@@ -9,6 +9,7 @@
 //
 // Threads: pure functions.
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,10 @@ namespace mqd::storage {
 // Keys, without the shard.
 std::string QueueRowPrefix();            // table meta: all queues
 std::string QueueRowKey(QueueId queue);  // table meta
+std::string NamespaceRowPrefix();        // table meta: all namespaces
+std::string NamespaceRowKey(std::string_view name);
+std::string RedriveRowPrefix();  // table meta: all redrive tasks
+std::string RedriveRowKey(std::uint64_t task);
 std::string QueuePrefix(QueueId queue);  // every other table: all rows of a queue
 std::string ChunkRowKey(QueueId queue, Sequence first_sequence);
 std::string BodyRowKey(QueueId queue, ChunkKey key);
@@ -39,6 +44,8 @@ std::string EncodeSettleRecord(const SettleRecord& record);
 std::string EncodeAttemptRecord(const AttemptRecord& record);
 std::string EncodeDedupRecord(const DedupRecord& record);
 std::string EncodeProducerRecord(const ProducerRecord& record);
+std::string EncodeNamespaceRecord(const NamespaceRecord& record);
+std::string EncodeRedriveRecord(const RedriveRecord& record);
 
 absl::StatusOr<QueueRecord> DecodeQueueRecord(std::string_view value);
 absl::StatusOr<ChunkRecord> DecodeChunkRecord(std::string_view value);
@@ -46,5 +53,7 @@ absl::StatusOr<SettleRecord> DecodeSettleRecord(std::string_view value);
 absl::StatusOr<AttemptRecord> DecodeAttemptRecord(std::string_view value);
 absl::StatusOr<DedupRecord> DecodeDedupRecord(std::string_view value);
 absl::StatusOr<ProducerRecord> DecodeProducerRecord(std::string_view value);
+absl::StatusOr<NamespaceRecord> DecodeNamespaceRecord(std::string_view value);
+absl::StatusOr<RedriveRecord> DecodeRedriveRecord(std::string_view value);
 
 }  // namespace mqd::storage

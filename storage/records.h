@@ -92,7 +92,7 @@ enum class HeldState : std::uint8_t { kReady = 0, kDelayed = 1, kParked = 2 };
 struct AttemptRecord {
   std::uint32_t attempts = 0;
   HeldState state = HeldState::kReady;
-  WallMs not_before_ms = 0;  // for kDelayed
+  WallMs not_before_ms = 0;        // for kDelayed
   std::vector<AttemptNote> notes;  // oldest first, at most kAttemptNotesMax
   bool operator==(const AttemptRecord&) const = default;
 };
@@ -108,9 +108,9 @@ struct DedupRecord {
 
 using ProducerId = std::array<std::uint8_t, 16>;
 
-/// publish ids first_publish_id .. + count - 1 are stored as first_sequence .. + count - 1. Sequence
-/// 0 stands for one message that a full queue handed on to its dead-letter queue; so it does in a
-/// DedupRecord.
+/// publish ids first_publish_id .. + count - 1 are stored as first_sequence .. + count - 1.
+/// Sequence 0 stands for one message that a full queue handed on to its dead-letter queue; so it
+/// does in a DedupRecord.
 struct ProducerRange {
   std::uint64_t first_publish_id = 0;
   std::uint64_t count = 0;
@@ -158,7 +158,8 @@ struct RedriveRecord {
   Sequence end_sequence = 0;  // messages that came later are not part of the task
   WallMs start_time_ms = 0;
   WallMs end_time_ms = 0;
-  std::string error;
+  std::uint8_t error_reason = 0;  // mqd.v1.Reason; 0: none
+  std::string error;              // why it waits or failed
   bool operator==(const RedriveRecord&) const = default;
 };
 

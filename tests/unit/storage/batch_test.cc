@@ -78,6 +78,20 @@ TEST(BatchTest, DeletedQueueLeavesNoTableOut) {
   }
 }
 
+// They share table meta with the queues, and a scan of the queues must not meet them.
+TEST(BatchTest, NamespacesAndRedrivesAreRowsOfMetaBesideTheQueues) {
+  Batch batch;
+  batch.PutNamespace({.name = "queue"});
+  batch.DeleteNamespace("queue");
+  batch.PutRedrive({.id = 7});
+  batch.DeleteRedrive(7);
+  EXPECT_THAT(RowsOf(batch), ElementsAre(Row{OpKind::kPut, Table::kMeta, "nqueue"},
+                                         Row{OpKind::kDelete, Table::kMeta, "nqueue"},
+                                         Row{OpKind::kPut, Table::kMeta, RedriveRowKey(7)},
+                                         Row{OpKind::kDelete, Table::kMeta, RedriveRowKey(7)}));
+  for (const Op& op : batch.ops()) EXPECT_FALSE(op.key.starts_with(QueueRowPrefix()));
+}
+
 TEST(BatchTest, BytesAreKeysValuesAndBodies) {
   Batch batch;
   const std::shared_ptr<const Body> body = OneMessage();

@@ -22,6 +22,21 @@ GoldenRecord Golden(std::string name, absl::string_view hex, const Record& examp
           }};
 }
 
+// What the examples of version 1 say: it had no notes and no deliver_after.
+
+ChunkRecord OldRewrittenChunk() {
+  ChunkRecord chunk = ExampleRewrittenChunk();
+  chunk.controls[0].dead_letter[0].notes.clear();
+  chunk.controls[0].deliver_after.clear();
+  return chunk;
+}
+
+AttemptRecord OldAttempt() {
+  AttemptRecord attempt = ExampleAttempt();
+  attempt.notes = {{.attempt = 2, .time_ms = 0, .consumer = "", .error = "boom"}};
+  return attempt;
+}
+
 }  // namespace
 
 QueueRecord ExampleQueue() {
@@ -69,10 +84,11 @@ ChunkRecord ExampleRewrittenChunk() {
 SettleRecord ExampleSettles() { return {{{0, 2}, {5, 300}}}; }
 
 AttemptRecord ExampleAttempt() {
-  return {.attempts = 2,
-          .state = HeldState::kDelayed,
-          .not_before_ms = 1'700'000'005'000,
-          .notes = {{.attempt = 2, .time_ms = 1'700'000'004'000, .consumer = "w1", .error = "boom"}}};
+  return {
+      .attempts = 2,
+      .state = HeldState::kDelayed,
+      .not_before_ms = 1'700'000'005'000,
+      .notes = {{.attempt = 2, .time_ms = 1'700'000'004'000, .consumer = "w1", .error = "boom"}}};
 }
 
 DedupRecord ExampleDedup() {
@@ -87,6 +103,36 @@ ProducerRecord ExampleProducer() {
           .last_seen_ms = 1'700'000'000'003,
           .ranges = {{.first_publish_id = 900, .count = 50, .first_sequence = 257},
                      {.first_publish_id = 950, .count = 51, .first_sequence = 400}}};
+}
+
+NamespaceRecord ExampleNamespace() {
+  return {.name = "billing",
+          .create_time_ms = 1'700'000'000'004,
+          .max_queues = 12,
+          .max_bytes = 1 << 20};
+}
+
+RedriveRecord ExampleRedrive() {
+  return {.id = 0x400000001,
+          .queue = "default/dead",
+          .target = "default/jobs",
+          .origin_filter = "default/jobs",
+          .reason_filter = "max",
+          .before_ms = 1'700'000'000'005,
+          .after_ms = 1'699'000'000'000,
+          .max_messages = 500,
+          .max_rate = 10,
+          .dry_run = true,
+          .state = 2,
+          .matched = 130,
+          .moved = 128,
+          .skipped = 7,
+          .cursor = 140,
+          .end_sequence = 900,
+          .start_time_ms = 1'700'000'000'006,
+          .end_time_ms = 0,
+          .error_reason = 3,
+          .error = "full"};
 }
 
 HeadRow ExampleHead() { return {.epoch = 4, .group = 1'000'000}; }
@@ -105,23 +151,35 @@ const std::vector<GoldenRecord>& GoldenRecords() {
              "01090c64656661756c742f6a6f62730201020380a0abfef96201812013d22685"
              "3de1c444",
              ExampleQueue(), EncodeQueueRecord, DecodeQueueRecord),
-      Golden("chunk", "0181020082a0abfef962031e00014800008cb4f33a854c6f", ExampleChunk(),
+      Golden("chunk", "0281020082a0abfef962031e00014800bf59b4760c24892c", ExampleChunk(),
              EncodeChunkRecord, DecodeChunkRecord),
       Golden("rewritten_chunk",
-             "0181020182a0abfef962021c0200020248500101c0c9b2fef96280dae281fa62"
-             "09026b31076f726465722d37010c64656661756c742f6a6f62730c0c6d61785f"
-             "617474656d70747310fe9fabfef962006ef5418f015a2f",
+             "0281020182a0abfef962021c0200020248500101c0c9b2fef96280dae281fa62"
+             "09026b31010c64656661756c742f6a6f62730c0c6d61785f617474656d707473"
+             "10fe9fabfef9620110fc9fabfef96202773104626f6f6d010803e12c7aa279f7"
+             "baf0",
              ExampleRewrittenChunk(), EncodeChunkRecord, DecodeChunkRecord),
       Golden("settle", "0102000203a7022f15ab40c04bf25e", ExampleSettles(), EncodeSettleRecord,
              DecodeSettleRecord),
-      Golden("attempt", "01020190eeabfef96204626f6f6df727247c8a6ca429", ExampleAttempt(),
-             EncodeAttemptRecord, DecodeAttemptRecord),
+      Golden("attempt",
+             "02020190eeabfef9620102c0deabfef96202773104626f6f6ddde865643a7983"
+             "7b",
+             ExampleAttempt(), EncodeAttemptRecord, DecodeAttemptRecord),
       Golden("dedup",
              "01ac0288ef99abc5e88c911184a0abfef962076f726465722d37c057754c48f0"
              "8a85",
              ExampleDedup(), EncodeDedupRecord, DecodeDedupRecord),
       Golden("producer", "01e80786a0abfef962028407328102b60733900393fd2f3cc1028f7c",
              ExampleProducer(), EncodeProducerRecord, DecodeProducerRecord),
+      Golden("namespace",
+             "010762696c6c696e6788a0abfef9620cffffffffffffffffff01808040c55620"
+             "fde48b9bfa",
+             ExampleNamespace(), EncodeNamespaceRecord, DecodeNamespaceRecord),
+      Golden("redrive",
+             "0181808080400c64656661756c742f646561640c64656661756c742f6a6f6273"
+             "0c64656661756c742f6a6f6273036d61788aa0abfef96280f8d4c4f262f4030a"
+             "010282018001078c0184078ca0abfef96200030466756c6c872582e0e635231d",
+             ExampleRedrive(), EncodeRedriveRecord, DecodeRedriveRecord),
       Golden("head", "0104c0843d3f3149ed6695c11e", ExampleHead(), EncodeHeadRow, DecodeHeadRow),
       Golden("applied", "0104d8fc3c98d112e2b5a16d6c", ExampleApplied(), EncodeAppliedRow,
              DecodeAppliedRow),
@@ -132,6 +190,27 @@ const std::vector<GoldenRecord>& GoldenRecords() {
              "643265326602887a43891f7ae1",
              ExampleIdentity(), EncodeIdentityRow, DecodeIdentityRow),
   };
+  return records;
+}
+
+const std::vector<GoldenRecord>& OldGoldenRecords() {
+  static const std::vector<GoldenRecord> records = {
+      Golden("chunk_version_1", "0181020082a0abfef962031e00014800008cb4f33a854c6f", ExampleChunk(),
+             EncodeChunkRecord, DecodeChunkRecord),
+      Golden("rewritten_chunk_version_1",
+             "0181020182a0abfef962021c0200020248500101c0c9b2fef96280dae281fa62"
+             "09026b31076f726465722d37010c64656661756c742f6a6f62730c0c6d61785f"
+             "617474656d70747310fe9fabfef962006ef5418f015a2f",
+             OldRewrittenChunk(), EncodeChunkRecord, DecodeChunkRecord),
+      Golden("attempt_version_1", "01020190eeabfef96204626f6f6df727247c8a6ca429", OldAttempt(),
+             EncodeAttemptRecord, DecodeAttemptRecord),
+  };
+  return records;
+}
+
+std::vector<GoldenRecord> GoldenRecordsOfEveryVersion() {
+  std::vector<GoldenRecord> records = GoldenRecords();
+  records.insert(records.end(), OldGoldenRecords().begin(), OldGoldenRecords().end());
   return records;
 }
 

@@ -24,14 +24,16 @@ SettleRecord ExampleSettles();
 AttemptRecord ExampleAttempt();
 DedupRecord ExampleDedup();
 ProducerRecord ExampleProducer();
+NamespaceRecord ExampleNamespace();
+RedriveRecord ExampleRedrive();
 HeadRow ExampleHead();
 AppliedRow ExampleApplied();
 IdentityRow ExampleIdentity();
 
 struct GoldenRecord {
-  std::string name;   // without spaces
-  std::string bytes;  // from the hex of FORMAT.md
-  std::string encoded;
+  std::string name;     // without spaces
+  std::string bytes;    // from the hex of FORMAT.md
+  std::string encoded;  // the example as it is written today
   /// Decodes and encodes again.
   std::function<absl::StatusOr<std::string>(std::string_view)> recode;
   /// Decodes and compares with the example.
@@ -39,8 +41,12 @@ struct GoldenRecord {
 };
 void PrintTo(const GoldenRecord& record, std::ostream* out);
 
-/// All of them.
+/// Of every kind, in its newest version.
 const std::vector<GoldenRecord>& GoldenRecords();
+/// Of versions that are read and no longer written.
+const std::vector<GoldenRecord>& OldGoldenRecords();
+/// Both.
+std::vector<GoldenRecord> GoldenRecordsOfEveryVersion();
 
 /// Puts the right checksum in the place of the last eight bytes.
 std::string Resealed(std::string value);

@@ -20,11 +20,23 @@ std::string Hex(std::string_view bytes) { return absl::BytesToHexString(std::str
 
 class GoldenRecordTest : public ::testing::TestWithParam<GoldenRecord> {};
 
-INSTANTIATE_TEST_SUITE_P(EveryKind, GoldenRecordTest, ::testing::ValuesIn(GoldenRecords()),
+INSTANTIATE_TEST_SUITE_P(EveryKind, GoldenRecordTest,
+                         ::testing::ValuesIn(GoldenRecordsOfEveryVersion()),
                          [](const auto& kind) { return kind.param.name; });
 
-TEST_P(GoldenRecordTest, WritesTheBytesOfFormatMd) {
-  EXPECT_EQ(Hex(GetParam().encoded), Hex(GetParam().bytes));
+TEST(RecordCodecTest, WritesTheBytesOfFormatMd) {
+  for (const GoldenRecord& kind : GoldenRecords()) {
+    EXPECT_EQ(Hex(kind.encoded), Hex(kind.bytes)) << kind.name;
+  }
+}
+
+// A value of an older version is rewritten in the newest one when its row is next written.
+TEST(RecordCodecTest, AnOldVersionIsRewrittenInTheNewestOne) {
+  for (const GoldenRecord& old : OldGoldenRecords()) {
+    EXPECT_EQ(old.bytes[0], 1) << old.name;
+    EXPECT_EQ(old.encoded[0], 2) << old.name;
+    EXPECT_EQ(Hex(*old.recode(old.bytes)), Hex(old.encoded)) << old.name;
+  }
 }
 
 TEST_P(GoldenRecordTest, ReadsTheBytesOfFormatMd) {
@@ -57,10 +69,11 @@ TEST_P(GoldenRecordTest, RefusesMissingAndLeftOverFieldsUnderAGoodSeal) {
 
 TEST_P(GoldenRecordTest, RefusesANewerVersionByName) {
   std::string newer = GetParam().bytes;
-  newer[0] = 2;
+  newer[0] = static_cast<char>(GetParam().encoded[0] + 1);
   const absl::Status status = GetParam().recode(Resealed(newer)).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("version 2"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(absl::StrCat("it has version ", int{newer[0]})));
   EXPECT_THAT(std::string(status.message()), HasSubstr("start the newer program"));
   newer[0] = 0;
   EXPECT_TRUE(absl::IsDataLoss(GetParam().recode(Resealed(newer)).status()));
@@ -73,6 +86,10 @@ TEST(RecordKeyTest, WritesTheBytesOfFormatMd) {
   producer[15] = 0xbb;
   EXPECT_EQ(Hex(QueueRowPrefix()), "71");
   EXPECT_EQ(Hex(QueueRowKey(9)), "710000000000000009");
+  EXPECT_EQ(Hex(NamespaceRowPrefix()), "6e");
+  EXPECT_EQ(Hex(NamespaceRowKey("billing")), "6e62696c6c696e67");
+  EXPECT_EQ(Hex(RedriveRowPrefix()), "72");
+  EXPECT_EQ(Hex(RedriveRowKey(0x400000001)), "720000000400000001");
   EXPECT_EQ(Hex(QueuePrefix(9)), "0000000000000009");
   EXPECT_EQ(Hex(ChunkRowKey(9, 257)), "00000000000000090000000000000101");
   EXPECT_EQ(Hex(BodyRowKey(9, {257, 1})), "0000000000000009000000000000010100000001");
@@ -130,12 +147,21 @@ TEST(RecordCodecTest, ExtremeNumbersComeBack) {
   EXPECT_EQ(*DecodeChunkRecord(EncodeChunkRecord(chunk)), chunk);
   const SettleRecord settles{{{0, kMax32}}};
   EXPECT_EQ(*DecodeSettleRecord(EncodeSettleRecord(settles)), settles);
-  const AttemptRecord attempt{kMax32, HeldState::kParked, kEarliest, ""};
+  const AttemptNote note{kMax32, kEarliest, std::string(200, 'c'), std::string(1, '\0')};
+  const AttemptRecord attempt{kMax32, HeldState::kParked, kEarliest,
+                              std::vector<AttemptNote>(kAttemptNotesMax, note)};
   EXPECT_EQ(*DecodeAttemptRecord(EncodeAttemptRecord(attempt)), attempt);
   const DedupRecord dedup{kMax64, kMax64, kLatest, ""};
   EXPECT_EQ(*DecodeDedupRecord(EncodeDedupRecord(dedup)), dedup);
   const ProducerRecord producer{kMax64, kEarliest, {{kMax64, kMax64, kMax64}}};
   EXPECT_EQ(*DecodeProducerRecord(EncodeProducerRecord(producer)), producer);
+  const NamespaceRecord name_space{std::string(128, 'n'), kEarliest, 0, kMax64, kMax64 - 1};
+  EXPECT_EQ(*DecodeNamespaceRecord(EncodeNamespaceRecord(name_space)), name_space);
+  RedriveRecord redrive = ExampleRedrive();
+  redrive.state = 5;
+  redrive.id = redrive.moved = redrive.cursor = kMax64;
+  redrive.before_ms = kEarliest;
+  EXPECT_EQ(*DecodeRedriveRecord(EncodeRedriveRecord(redrive)), redrive);
 }
 
 TEST(RecordCodecTest, EmptyRecordsComeBack) {
@@ -145,6 +171,8 @@ TEST(RecordCodecTest, EmptyRecordsComeBack) {
   EXPECT_EQ(*DecodeAttemptRecord(EncodeAttemptRecord({})), AttemptRecord());
   EXPECT_EQ(*DecodeDedupRecord(EncodeDedupRecord({})), DedupRecord());
   EXPECT_EQ(*DecodeProducerRecord(EncodeProducerRecord({})), ProducerRecord());
+  EXPECT_EQ(*DecodeNamespaceRecord(EncodeNamespaceRecord({})), NamespaceRecord());
+  EXPECT_EQ(*DecodeRedriveRecord(EncodeRedriveRecord({})), RedriveRecord());
 }
 
 // Each is well sealed and well formed, and says something that no chunk can be.
@@ -186,6 +214,37 @@ TEST(RecordCodecTest, SettleRangesThatAreEmptyOrTooFarAreRefused) {
   EXPECT_FALSE(settles({1, kMax}));
   EXPECT_FALSE(settles({0, kMax, 1, 1}));
   EXPECT_FALSE(settles({0, kMax + 1}));
+}
+
+TEST(RecordCodecTest, MoreNotesOrReferencesThanAMessageHasAreRefused) {
+  const auto attempt = [](std::size_t notes) {
+    RecordWriter writer(2);
+    writer.Varint(1);
+    writer.Byte(0);
+    writer.Signed(0);
+    writer.Varint(notes);
+    for (std::size_t i = 0; i < 4 * notes; ++i) writer.Varint(0);
+    return DecodeAttemptRecord(std::move(writer).Finish()).ok();
+  };
+  EXPECT_TRUE(attempt(kAttemptNotesMax));
+  EXPECT_FALSE(attempt(kAttemptNotesMax + 1));
+  ChunkRecord chunk = ExampleRewrittenChunk();
+  chunk.controls[0].deliver_after.assign(16, {.queue = 8, .sequence = 3});
+  EXPECT_TRUE(DecodeChunkRecord(EncodeChunkRecord(chunk)).ok());
+  chunk.controls[0].deliver_after.assign(17, {.queue = 8, .sequence = 3});
+  EXPECT_FALSE(DecodeChunkRecord(EncodeChunkRecord(chunk)).ok());
+}
+
+TEST(RecordCodecTest, RedriveInAStateThatDoesNotExistIsRefused) {
+  std::string row = EncodeRedriveRecord(ExampleRedrive());
+  const std::size_t state = row.find('\x02', 1 + row.find("max"));
+  ASSERT_NE(state, std::string::npos);
+  for (const char no_state : {'\0', '\x06', '\xff'}) {
+    row[state] = no_state;
+    EXPECT_TRUE(absl::IsDataLoss(DecodeRedriveRecord(Resealed(row)).status()));
+  }
+  row[state] = '\x05';
+  EXPECT_EQ(DecodeRedriveRecord(Resealed(row))->state, 5);
 }
 
 TEST(RecordCodecTest, CountThatLiesReservesNothing) {
