@@ -125,6 +125,8 @@ absl::StatusOr<ReceiveResult> Client::Receive(std::string_view queue,
   request.set_queue(std::string(queue));
   request.set_max_messages(options.max_messages);
   request.set_max_bytes(options.max_bytes);
+  request.set_client_name(options.client_name.empty() ? connection_->options().client_name
+                                                      : options.client_name);
   if (options.wait.count() > 0) client::ToProto(options.wait, request.mutable_wait());
   if (options.lease) client::ToProto(*options.lease, request.mutable_lease());
   UnaryCall call(options.wait + connection_->options().call_timeout);

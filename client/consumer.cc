@@ -14,6 +14,8 @@ absl::StatusOr<Delivery> Consumer::Next(std::chrono::milliseconds timeout) {
   return core_->Next(timeout);
 }
 
+void Consumer::CancelNext() { core_->CancelNext(); }
+
 absl::StatusOr<DrainCounts> Consumer::Drain(std::chrono::milliseconds deadline) {
   return core_->Drain(deadline);
 }

@@ -45,6 +45,7 @@ void ConsumerCore::RunHandlers(WorkSlot& slot) {
 bool ConsumerCore::LoadSlot(WorkSlot& slot) {
   Report(slot);
   std::optional<DeliveryPiece> piece;
+  bool mark = false;
   {
     base::MutexLock lock(mutex_);
     ++waiting_;
@@ -53,9 +54,9 @@ bool ConsumerCore::LoadSlot(WorkSlot& slot) {
     if (phase_ != Phase::kRunning) return false;
     piece = buffer_.Take(slot.PieceSize());
     running_ += piece->count();
-    if (slot.PieceSize() == 1) to_mark_.insert({piece->queue_index(), piece->id(piece->begin)});
+    mark = slot.PieceSize() == 1 && !piece->leaseless();
+    if (mark) to_mark_.insert({piece->queue_index(), piece->id(piece->begin)});
   }
-  const bool mark = slot.PieceSize() == 1;
   slot.Load(*std::move(piece), Clock::now());
   if (mark) link_->Pump();
   return true;
@@ -102,10 +103,15 @@ void ConsumerCore::Report(WorkSlot& slot) {
 
 void ConsumerCore::Absorb(WorkSlot::Report report, Time now) {
   const std::uint32_t queue = report.queue_index;
+  const bool leaseless = report.frame->scanned.runs[report.run].lease_ms == 0;
   stats_.handled += report.finished + report.handed_off.size();
   stats_.handler_exceptions += report.exceptions;
   running_ -= report.finished;
   if (report.finished > 0) credit_.OnFinished(report.finished, report.finished_bytes, now);
+  if (leaseless) {  // nothing to settle
+    report.acks = {};
+    report.others.clear();
+  }
   for (const IdRange range : report.acks.Take(std::numeric_limits<std::size_t>::max())) {
     book_.Ack(queue, range);
     if (to_mark_.empty() && lost_.empty()) continue;
@@ -134,7 +140,7 @@ void ConsumerCore::AddDeferred(const DeliveryPiece& piece, std::uint32_t index, 
                     .lease_until = piece.lease_until,
                     .lease = piece.lease(),
                     .bytes = piece.bytes(index, index + 1)};
-  to_mark_.insert(key);
+  if (!piece.leaseless()) to_mark_.insert(key);
   if (settled_early_.erase(key) > 0) FinishDeferred(key, now);
 }
 
@@ -160,11 +166,12 @@ ConsumerCore::Key ConsumerCore::KeyOf(const DeliveryHandle& handle) {
 
 void ConsumerCore::Settle(const DeliveryHandle& handle, Outcome outcome, SettleCallback callback) {
   const Key key = KeyOf(handle);
+  const bool leaseless = handle.frame->scanned.runs[handle.run].lease_ms == 0;
   bool stopped = false;
   {
     base::MutexLock lock(mutex_);
     stopped = phase_ == Phase::kStopped && !connected_;
-    if (!stopped) {
+    if (!stopped && !leaseless) {
       book_.Add({.queue_index = key.first,
                  .range = {key.second, key.second},
                  .outcome = std::move(outcome),
@@ -172,7 +179,11 @@ void ConsumerCore::Settle(const DeliveryHandle& handle, Outcome outcome, SettleC
     }
     FinishDeferred(key, Clock::now());
   }
-  if (stopped && callback) callback(absl::CancelledError("the consumer is stopped"));
+  if (leaseless) {
+    PostSettled(std::move(callback), SettleResult{});
+  } else if (stopped && callback) {
+    callback(absl::CancelledError("the consumer is stopped"));
+  }
   link_->Pump();
 }
 
@@ -199,6 +210,7 @@ void ConsumerCore::SettleAtomic(const DeliveryHandle& handle, Outcome outcome,
 void ConsumerCore::Extend(const DeliveryHandle& handle,
                           std::optional<std::chrono::milliseconds> lease) {
   const Key key = KeyOf(handle);
+  if (handle.frame->scanned.runs[handle.run].lease_ms == 0) return;
   {
     base::MutexLock lock(mutex_);
     book_.Add({.queue_index = key.first,
@@ -228,12 +240,14 @@ absl::StatusOr<Delivery> ConsumerCore::Next(std::chrono::milliseconds timeout) {
     ++waiting_;
     bool late = false;
     while (phase_ == Phase::kRunning && failed_.ok() && buffer_.empty() && !late) {
+      if (next_cancelled_) break;
       if (std::find(ended_.begin(), ended_.end(), false) == ended_.end()) break;
       late = lock.WaitUntil(work_, until) == std::cv_status::timeout;
     }
     --waiting_;
     if (!failed_.ok()) return failed_;
     if (phase_ != Phase::kRunning) return absl::CancelledError("the consumer is stopped");
+    if (next_cancelled_) return absl::CancelledError("CancelNext() was called");
     piece = buffer_.Take(1);
     if (!piece && late) return absl::DeadlineExceededError("no message came");
     if (!piece) return absl::OutOfRangeError("every queue has ended");
@@ -243,6 +257,14 @@ absl::StatusOr<Delivery> ConsumerCore::Next(std::chrono::milliseconds timeout) {
   }
   link_->Pump();
   return Delivery(DeliveryHandle{shared_from_this(), piece->frame, piece->run, piece->begin});
+}
+
+void ConsumerCore::CancelNext() {
+  {
+    base::MutexLock lock(mutex_);
+    next_cancelled_ = true;
+  }
+  work_.notify_all();
 }
 
 // ---- the end
@@ -259,7 +281,7 @@ absl::StatusOr<DrainCounts> ConsumerCore::Drain(std::chrono::milliseconds deadli
   MarkRunning();
   {
     base::MutexLock lock(mutex_);
-    DropBuffer(nullptr);
+    DropBuffer();
     drain_wanted_ = true;
     drain_deadline_ = deadline;
   }
@@ -283,7 +305,7 @@ void ConsumerCore::Stop() {
     {
       base::MutexLock lock(mutex_);
       phase_ = Phase::kStopped;
-      DropBuffer(nullptr);
+      DropBuffer();
     }
     work_.notify_all();
     ReclaimSlots(false);

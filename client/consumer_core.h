@@ -28,6 +28,10 @@
 #include "mqd/consumer.h"
 #include "proto/base/mutex.h"
 
+namespace mqd::v1 {
+class GoAway;
+}  // namespace mqd::v1
+
 namespace mqd::client {
 
 class ConsumerCore final : public Link::User, public std::enable_shared_from_this<ConsumerCore> {
@@ -38,6 +42,7 @@ class ConsumerCore final : public Link::User, public std::enable_shared_from_thi
   ConsumerCore(std::shared_ptr<Connection> connection, ConsumerOptions options);
 
   absl::StatusOr<Delivery> Next(std::chrono::milliseconds timeout);
+  void CancelNext();
   absl::StatusOr<DrainCounts> Drain(std::chrono::milliseconds deadline);
   void Stop();
   absl::Status ConnectionStatus() const;
@@ -72,6 +77,7 @@ class ConsumerCore final : public Link::User, public std::enable_shared_from_thi
   enum class Phase : std::uint8_t { kRunning, kDraining, kStopped };
 
   static Key KeyOf(const DeliveryHandle& handle);
+  void PostSettled(SettleCallback callback, absl::StatusOr<SettleResult> result);
   void FinishDeferred(const Key& key, Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddDeferred(const DeliveryPiece& piece, std::uint32_t index, Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -96,7 +102,9 @@ class ConsumerCore final : public Link::User, public std::enable_shared_from_thi
   std::string NextFrameBytes(Time now);
   std::string StartedFrame() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MarkRunning();
-  void DropBuffer(std::uint64_t* counter) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status FencedOff(const v1::GoAway& go_away);
+  void DropBuffer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropLeased() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TakeBack(std::uint32_t queue_index, const std::vector<IdRange>& ranges, bool release);
   void ReclaimSlots(bool keep);
 
@@ -131,6 +139,7 @@ class ConsumerCore final : public Link::User, public std::enable_shared_from_thi
   absl::flat_hash_set<Key> lost_ ABSL_GUARDED_BY(mutex_);           // of those handed over
   std::vector<bool> ended_ ABSL_GUARDED_BY(mutex_);                 // by queue index
   std::uint64_t stream_ ABSL_GUARDED_BY(mutex_) = 0;                // counts opened streams
+  bool next_cancelled_ ABSL_GUARDED_BY(mutex_) = false;
   bool connected_ ABSL_GUARDED_BY(mutex_) = false;
   std::uint64_t running_ ABSL_GUARDED_BY(mutex_) = 0;  // handed over, not settled
   std::uint32_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;  // threads without work

@@ -84,8 +84,12 @@ std::string ConsumerCore::OpenFrame() {
   }
   open.set_select_mode(options_.select_mode == SelectMode::kPriority ? v1::SELECT_MODE_PRIORITY
                                                                      : v1::SELECT_MODE_WEIGHTED);
-  open.set_marks_started(true);
-  open.set_client_name(connection_->options().client_name);
+  if (options_.ageing_floor.count() > 0) {
+    ToProto(options_.ageing_floor, open.mutable_ageing_floor());
+  }
+  open.set_marks_started(options_.marks_started);
+  open.set_client_name(options_.client_name.empty() ? connection_->options().client_name
+                                                    : options_.client_name);
   open.set_take_over(options_.take_over);
   return frame.SerializeAsString();
 }
@@ -107,6 +111,7 @@ std::string ConsumerCore::NextFrameBytes(Time) {
       return frame.SerializeAsString();
     }
   }
+  if (!options_.marks_started) to_mark_.clear();
   if (!to_mark_.empty()) return StartedFrame();
   if (std::optional<std::string> settle = book_.NextFrame()) return *std::move(settle);
   if (!std::exchange(drain_wanted_, false)) return {};
@@ -194,6 +199,9 @@ absl::Status ConsumerCore::OnDeliveries(std::string_view content, const grpc::Sl
     credit_.OnDelivered(frame->scanned.charged_messages, frame->scanned.charged_bytes);
     if (phase_ != Phase::kRunning) {  // the broker takes it back when the stream ends or drains
       credit_.OnDropped(frame->scanned.charged_messages, frame->scanned.charged_bytes);
+      if (!frame->scanned.runs.empty() && frame->scanned.runs[0].lease_ms == 0) {
+        stats_.lost += count;
+      }
       return absl::OkStatus();
     }
     wake_all = waiting_ > 1 && count > 1;
@@ -309,9 +317,18 @@ absl::Status ConsumerCore::OnDrained(std::string_view content) {
 absl::Status ConsumerCore::OnGoAway(std::string_view content) {
   v1::GoAway go_away;
   if (!Parse(content, go_away)) return Malformed("go_away");
+  if (go_away.code() == v1::GO_AWAY_CODE_FENCED) return FencedOff(go_away);
   base::MutexLock lock(mutex_);
   going_away_ = true;
   return absl::OkStatus();
+}
+
+/// Another consumer has taken over: to come back would fence it off in turn.
+absl::Status ConsumerCore::FencedOff(const v1::GoAway& go_away) {
+  ErrorInfo info = FromProto(go_away.error());
+  info.reason = Reason::kFenced;
+  info.retryable = false;
+  return MakeStatus(info);
 }
 
 void ConsumerCore::OnDown(const absl::Status& status, bool fatal) {
@@ -320,7 +337,7 @@ void ConsumerCore::OnDown(const absl::Status& status, bool fatal) {
     base::MutexLock lock(mutex_);
     connected_ = false;
     going_away_ = false;
-    DropBuffer(&stats_.dropped_on_reconnect);
+    DropLeased();
     book_.OnDown(answers);
     to_mark_.clear();
     if (fatal) {

@@ -5,10 +5,18 @@
 
 namespace mqd::client {
 
-void ConsumerCore::DropBuffer(std::uint64_t* counter) {
+/// The broker takes back what has a lease. The rest is gone.
+void ConsumerCore::DropBuffer() {
   const DeliveryBuffer::Dropped dropped = buffer_.Clear();
   credit_.OnDropped(dropped.messages, dropped.bytes);
-  if (counter != nullptr) *counter += dropped.messages;
+  stats_.lost += dropped.leaseless;
+}
+
+/// The stream broke: the broker has released what has a lease, and nobody else gets the rest.
+void ConsumerCore::DropLeased() {
+  const DeliveryBuffer::Dropped dropped = buffer_.ClearLeased();
+  credit_.OnDropped(dropped.messages, dropped.bytes);
+  stats_.dropped_on_reconnect += dropped.messages;
 }
 
 /// Takes back what handler threads have loaded and not begun: into the buffer, or to nowhere.
@@ -19,11 +27,13 @@ void ConsumerCore::ReclaimSlots(bool keep) {
     if (!piece) continue;
     base::MutexLock lock(mutex_);
     running_ -= piece->count();
-    if (keep && phase_ == Phase::kRunning && piece->frame->stream == stream_) {
+    const bool ours = piece->leaseless() || (keep && piece->frame->stream == stream_);
+    if (ours && phase_ == Phase::kRunning) {
       buffer_.PutBack(*std::move(piece));
       woken = true;
     } else {
       credit_.OnDropped(piece->count(), piece->bytes());
+      if (piece->leaseless()) stats_.lost += piece->count();
     }
   }
   if (woken) work_.notify_all();
@@ -34,7 +44,7 @@ void ConsumerCore::MarkRunning() {
   std::vector<Key> keys;
   for (const std::unique_ptr<WorkSlot>& slot : slots_) {
     const std::optional<WorkSlot::Running> running = slot->running();
-    if (!running) continue;
+    if (!running || running->piece.leaseless()) continue;
     keys.emplace_back(running->piece.queue_index(), running->piece.id(running->piece.begin));
   }
   base::MutexLock lock(mutex_);
@@ -63,7 +73,7 @@ void ConsumerCore::ReportHanging(Time now) {
     WorkSlot::Report report = slot->TakeReport();
     base::MutexLock lock(mutex_);
     if (!report.empty()) Absorb(std::move(report), now);
-    if (mark) {
+    if (mark && !running->piece.leaseless()) {
       to_mark_.insert({running->piece.queue_index(), running->piece.id(running->piece.begin)});
     }
   }
@@ -76,6 +86,7 @@ void ConsumerCore::ExtendRunning(Time now) {
     const std::optional<WorkSlot::Running> running = slot->running();
     if (!running || now - running->since > options_.lease_total_max) continue;
     const DeliveryPiece& piece = running->piece;
+    if (piece.leaseless()) continue;
     if (piece.lease_until - now >= piece.lease() / 2) continue;
     slot->SetLease(now + piece.lease());
     base::MutexLock lock(mutex_);
@@ -93,7 +104,8 @@ void ConsumerCore::ExtendWaiting(Time now) {
     book_.Add({.queue_index = due.queue_index, .range = due.range, .extend = true});
   }
   for (auto& [key, deferred] : deferred_) {
-    if (deferred.stream != stream_ || now - deferred.since > options_.lease_total_max) continue;
+    if (deferred.stream != stream_ || deferred.lease == Clock::duration::zero()) continue;
+    if (now - deferred.since > options_.lease_total_max) continue;
     if (deferred.lease_until - now >= deferred.lease / 2) continue;
     deferred.lease_until = now + deferred.lease;
     book_.Add({.queue_index = key.first, .range = {key.second, key.second}, .extend = true});
@@ -138,6 +150,12 @@ void ConsumerCore::Tell(SettleBook::Answers answers) {
                                       .status = error.status});
     }
   });
+}
+
+void ConsumerCore::PostSettled(SettleCallback callback, absl::StatusOr<SettleResult> result) {
+  if (!callback) return;
+  connection_->callbacks().Post(
+      [callback = std::move(callback), result = std::move(result)] { callback(result); });
 }
 
 void ConsumerCore::PostConnection(absl::Status status) {

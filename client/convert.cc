@@ -46,6 +46,16 @@ WallTime FromProto(const google::protobuf::Timestamp& timestamp) {
   return WallTimeOf(timestamp.seconds() * kMsPerSecond + timestamp.nanos() / kNanosPerMs);
 }
 
+std::optional<WallTime> TimeIf(bool has, const google::protobuf::Timestamp& timestamp) {
+  return has ? std::optional<WallTime>(FromProto(timestamp)) : std::nullopt;
+}
+
+void ToProto(WallTime from, google::protobuf::Timestamp* to) {
+  const std::int64_t at = MsOf(from);
+  to->set_seconds(at / kMsPerSecond);
+  to->set_nanos(static_cast<std::int32_t>(at % kMsPerSecond * kNanosPerMs));
+}
+
 void ToProto(std::chrono::milliseconds from, google::protobuf::Duration* to) {
   to->set_seconds(from.count() / kMsPerSecond);
   to->set_nanos(static_cast<std::int32_t>(from.count() % kMsPerSecond * kNanosPerMs));
@@ -121,12 +131,7 @@ void ToProto(const Message& message, v1::Message* out) {
   out->set_priority(message.priority);
   if (message.delay.count() != 0) ToProto(message.delay, out->mutable_delay());
   if (message.ttl.count() != 0) ToProto(message.ttl, out->mutable_ttl());
-  if (message.deliver_at) {
-    const std::int64_t at = MsOf(*message.deliver_at);
-    out->mutable_deliver_at()->set_seconds(at / kMsPerSecond);
-    out->mutable_deliver_at()->set_nanos(
-        static_cast<std::int32_t>(at % kMsPerSecond * kNanosPerMs));
-  }
+  if (message.deliver_at) ToProto(*message.deliver_at, out->mutable_deliver_at());
   for (const Header& header : message.headers) {
     (*out->mutable_headers())[header.first] = header.second;
   }
@@ -142,15 +147,28 @@ void ToProto(const QueuePublish& publish, v1::TransactionalPublish* out) {
   for (const Message& message : publish.messages) ToProto(message, out->add_messages());
 }
 
+AttemptNote FromProto(const v1::AttemptNote& note) {
+  return {.attempt = note.attempt(),
+          .time = FromProto(note.time()),
+          .consumer = note.consumer(),
+          .error = note.error()};
+}
+
+DeadLetterInfo FromProto(const v1::DeadLetterInfo& info) {
+  DeadLetterInfo out{.queue = info.queue(),
+                     .sequence = info.sequence(),
+                     .reason = info.reason(),
+                     .attempts = info.attempts(),
+                     .time = FromProto(info.time())};
+  for (const v1::AttemptNote& note : info.notes()) out.notes.push_back(FromProto(note));
+  return out;
+}
+
 std::optional<DeadLetterInfo> DeadLetterFrom(std::string_view bytes) {
   v1::DeadLetterInfo info;
   if (bytes.empty()) return std::nullopt;
   if (!info.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return std::nullopt;
-  return DeadLetterInfo{.queue = info.queue(),
-                        .sequence = info.sequence(),
-                        .reason = info.reason(),
-                        .attempts = info.attempts(),
-                        .time = FromProto(info.time())};
+  return FromProto(info);
 }
 
 EncodedParts::EncodedParts(const MessageView& message) {

@@ -7,13 +7,7 @@ using Milliseconds = std::optional<std::chrono::milliseconds>;
 
 void Put(const std::optional<Limit>& from, v1::Limit* (v1::QueueSettings::*field)(),
          v1::QueueSettings& to) {
-  if (!from) return;
-  v1::Limit* limit = (to.*field)();
-  if (from->unlimited) {
-    limit->set_unlimited(true);
-  } else {
-    limit->set_value(from->value);
-  }
+  if (from) *(to.*field)() = ToProto(*from);
 }
 
 void Put(const Milliseconds& from, google::protobuf::Duration* (v1::QueueSettings::*field)(),
@@ -29,7 +23,7 @@ void Put(const std::optional<Public>& from, void (v1::QueueSettings::*set)(Wire)
 
 std::optional<Limit> Get(bool has, const v1::Limit& from) {
   if (!has) return std::nullopt;
-  return from.unlimited() ? Limit::Unlimited() : Limit::Of(from.value());
+  return FromProto(from);
 }
 
 Milliseconds Get(bool has, const google::protobuf::Duration& from) {
@@ -90,6 +84,8 @@ QueueSettings FromWire(const v1::QueueSettings& from) {
   to.max_publish_rate = Get(from.has_max_publish_rate(), from.max_publish_rate());
   to.kind = GetEnum<QueueKind>(from.kind());
   to.max_delivery_rate = Get(from.has_max_delivery_rate(), from.max_delivery_rate());
+  to.history_entries = GetIf(from.has_history_entries(), from.history_entries());
+  to.ageing_floor = Get(from.has_ageing_floor(), from.ageing_floor());
   return to;
 }
 
@@ -110,6 +106,20 @@ BrokerLimits FromWire(const v1::Limits& from) {
 }
 
 }  // namespace
+
+v1::Limit ToProto(const Limit& from) {
+  v1::Limit to;
+  if (from.unlimited) {
+    to.set_unlimited(true);
+  } else {
+    to.set_value(from.value);
+  }
+  return to;
+}
+
+Limit FromProto(const v1::Limit& from) {
+  return from.unlimited() ? Limit::Unlimited() : Limit::Of(from.value());
+}
 
 v1::QueueSettings ToProto(const QueueSettings& from) {
   using S = v1::QueueSettings;
@@ -138,6 +148,8 @@ v1::QueueSettings ToProto(const QueueSettings& from) {
   Put(from.max_publish_rate, &S::mutable_max_publish_rate, to);
   Put(from.kind, &S::set_kind, to);
   Put(from.max_delivery_rate, &S::mutable_max_delivery_rate, to);
+  Put(from.history_entries, &S::set_history_entries, to);
+  Put(from.ageing_floor, &S::mutable_ageing_floor, to);
   return to;
 }
 
@@ -167,7 +179,13 @@ QueueStats FromProto(const v1::QueueStats& from) {
           .dropped_total = from.dropped_total(),
           .expired_total = from.expired_total(),
           .oldest_age = Get(from.has_oldest_age(), from.oldest_age()),
-          .closed = from.closed()};
+          .closed = from.closed(),
+          .diverted_total = from.diverted_total(),
+          .cancelled_total = from.cancelled_total(),
+          .recalled_total = from.recalled_total(),
+          .awaited_confirms = from.awaited_confirms(),
+          .dead_letter_waiting = from.dead_letter_waiting(),
+          .alarms = {from.alarms().begin(), from.alarms().end()}};
 }
 
 Queue FromProto(const v1::Queue& from) {

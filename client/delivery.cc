@@ -68,6 +68,8 @@ WallTime Delivery::publish_time() const {
 
 std::uint64_t Delivery::fence() const { return RunOf(handle_).fence; }
 
+bool Delivery::settled_on_delivery() const { return RunOf(handle_).lease_ms == 0; }
+
 std::optional<DeadLetterInfo> Delivery::dead_letter() const {
   return client::DeadLetterFrom(RunOf(handle_).dead_letter);
 }

@@ -83,16 +83,33 @@ DeliveryBuffer::Dropped DeliveryBuffer::Clear() {
   for (const DeliveryPiece& piece : pieces_) {
     dropped.messages += piece.count();
     dropped.bytes += piece.bytes();
+    if (piece.leaseless()) dropped.leaseless += piece.count();
   }
   pieces_.clear();
   messages_ = 0;
   return dropped;
 }
 
+DeliveryBuffer::Dropped DeliveryBuffer::ClearLeased() {
+  Dropped dropped;
+  std::deque<DeliveryPiece> kept;
+  for (DeliveryPiece& piece : pieces_) {
+    if (piece.leaseless()) {
+      kept.push_back(std::move(piece));
+      continue;
+    }
+    dropped.messages += piece.count();
+    dropped.bytes += piece.bytes();
+  }
+  pieces_ = std::move(kept);
+  messages_ -= dropped.messages;
+  return dropped;
+}
+
 std::vector<DeliveryBuffer::Extension> DeliveryBuffer::ExtendDue(Time now) {
   std::vector<Extension> due;
   for (DeliveryPiece& piece : pieces_) {
-    if (piece.lease_until - now >= piece.lease() / 2) continue;
+    if (piece.leaseless() || piece.lease_until - now >= piece.lease() / 2) continue;
     piece.lease_until = now + piece.lease();
     due.push_back({piece.queue_index(), {piece.id(piece.begin), piece.id(piece.end - 1)}});
   }
@@ -102,6 +119,7 @@ std::vector<DeliveryBuffer::Extension> DeliveryBuffer::ExtendDue(Time now) {
 bool DeliveryBuffer::Late(Time now, double lease_share) const {
   if (pieces_.empty()) return false;
   const DeliveryPiece& oldest = pieces_.front();
+  if (oldest.leaseless()) return false;
   const std::chrono::duration<double> waited = now - oldest.frame->arrived;
   return waited > std::chrono::duration<double>(oldest.lease()) * lease_share;
 }

@@ -43,6 +43,8 @@ struct DeliveryPiece {
   std::uint32_t queue_index() const { return frame->scanned.queue_index; }
   std::uint64_t id(std::uint32_t index) const { return head().first_delivery_id + index; }
   std::uint64_t count() const { return end - begin; }
+  /// Of a queue with delivery AT_MOST_ONCE: settled before it was sent.
+  bool leaseless() const { return head().lease_ms == 0; }
   Clock::duration lease() const { return std::chrono::milliseconds(head().lease_ms); }
   /// The share of [from, to) in the frame's charge.
   std::uint64_t bytes(std::uint32_t from, std::uint32_t to) const;
@@ -55,6 +57,7 @@ class DeliveryBuffer {
     std::uint64_t messages = 0;
     std::uint64_t bytes = 0;
     std::vector<IdRange> ranges;  // of Drop() only
+    std::uint64_t leaseless = 0;  // of `messages`, of Clear() only
   };
   struct Extension {
     std::uint32_t queue_index = 0;
@@ -70,6 +73,8 @@ class DeliveryBuffer {
   /// Takes out deliveries that are no longer ours.
   Dropped Drop(std::uint32_t queue_index, IdRange range);
   Dropped Clear();
+  /// Keeps those without a lease.
+  Dropped ClearLeased();
 
   /// Those of which less than half the lease is left; their lease now ends a lease after `now`.
   std::vector<Extension> ExtendDue(Time now);

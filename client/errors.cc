@@ -20,32 +20,37 @@ std::string ReasonName(Reason reason) {
 absl::StatusCode CodeOf(Reason reason) {
   switch (reason) {
     case Reason::kQueueNotFound:
+    case Reason::kMessageNotFound:
+    case Reason::kNamespaceNotFound:
+    case Reason::kTaskNotFound:
       return absl::StatusCode::kNotFound;
     case Reason::kQueueExistsDifferent:
+    case Reason::kNamespaceExistsDifferent:
     case Reason::kIdempotencyConflict:
       return absl::StatusCode::kAlreadyExists;
     case Reason::kQueueFull:
     case Reason::kRateLimited:
     case Reason::kDedupFull:
-    case Reason::kCardinality:
-    case Reason::kCreditExceeded:
-    case Reason::kDiskLow:
     case Reason::kMemoryLow:
     case Reason::kQuotaExceeded:
       return absl::StatusCode::kResourceExhausted;
     case Reason::kQueueClosed:
     case Reason::kAlreadyClosed:
-    case Reason::kQueuePaused:
     case Reason::kStaleDelivery:
+    case Reason::kCardinality:
     case Reason::kQueueNotEmpty:
+    case Reason::kNamespaceNotEmpty:
       return absl::StatusCode::kFailedPrecondition;
     case Reason::kMessageTooLarge:
     case Reason::kBadField:
+    case Reason::kCreditExceeded:
       return absl::StatusCode::kInvalidArgument;
     case Reason::kFenced:
       return absl::StatusCode::kAborted;
     case Reason::kBlockedTimeout:
       return absl::StatusCode::kDeadlineExceeded;
+    case Reason::kQueuePaused:
+    case Reason::kDiskLow:
     case Reason::kDraining:
     case Reason::kNotLeader:
       return absl::StatusCode::kUnavailable;

@@ -133,7 +133,16 @@ void PublishWindow::Complete(std::uint64_t id, PublishResult result, Completions
   unanswered_bytes_ -= entry.content;
   done.push_back({std::move(entry.callback), std::move(result)});
   entry.callback = nullptr;
+  CountAnswered(id);
   while (!frame_ends_.empty() && frame_ends_.front() <= id) frame_ends_.pop_front();
+}
+
+/// Results of DELIVERED and SETTLED come in any order: a batch before which others wait gives its
+/// bytes back once nothing of it can be sent again.
+void PublishWindow::CountAnswered(std::uint64_t id) {
+  if (id < batches_.front().first_id + batches_.front().count) return;
+  Batch& batch = BatchOf(id);
+  if (++batch.answered == batch.count && batch.sealed) batch.elements = nullptr;
 }
 
 void PublishWindow::DropAnswered() {

@@ -88,6 +88,8 @@ class PublishWindow {
   void FailAll(const absl::Status& sent, const absl::Status& unsent, Completions& done);
 
   std::size_t unanswered() const { return unanswered_; }
+  /// From the oldest that is unanswered to the last: what the window remembers.
+  std::size_t span() const { return entries_.size(); }
   std::size_t unanswered_bytes() const { return unanswered_bytes_; }
   /// Not yet written to the present stream.
   std::uint64_t waiting() const { return next_id_ - next_to_write_; }
@@ -115,7 +117,8 @@ class PublishWindow {
     std::uint64_t count = 0;
     std::shared_ptr<std::string> elements;
     Time begun;
-    bool sealed = false;  // a frame shares its bytes: nothing may be added
+    std::uint64_t answered = 0;  // while it was not the first batch
+    bool sealed = false;         // a frame shares its bytes: nothing may be added
   };
 
   Entry& At(std::uint64_t id) { return entries_[id - first_id_]; }
@@ -126,6 +129,7 @@ class PublishWindow {
   std::size_t StartOf(const Batch& batch, std::uint64_t id);
   void Spend(Entry& entry);
   void Complete(std::uint64_t id, PublishResult result, Completions& done);
+  void CountAnswered(std::uint64_t id);
   void DropAnswered();
 
   Limits limits_;

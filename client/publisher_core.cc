@@ -85,7 +85,7 @@ PublisherCore::PublisherCore(std::shared_ptr<Connection> connection, PublisherOp
 
 bool PublisherCore::HasRoom(std::size_t bytes) const {
   if (window_.unanswered() == 0) return true;
-  return window_.unanswered() < options_.unconfirmed_messages_max &&
+  return window_.span() < options_.unconfirmed_messages_max &&
          window_.unanswered_bytes() + bytes <= options_.unconfirmed_bytes_max;
 }
 
@@ -190,6 +190,7 @@ PublisherStats PublisherCore::Stats() const {
   stats.connects = link_->connects();
   stats.unconfirmed = window_.unanswered();
   stats.unconfirmed_bytes = window_.unanswered_bytes();
+  stats.blocked = blocked_;
   return stats;
 }
 
@@ -200,15 +201,16 @@ std::string PublisherCore::OpenFrame() {
   v1::PublishOpen& open = *frame.mutable_open();
   open.set_queue(options_.queue);
   open.set_producer_id(producer_id_);
-  open.set_client_name(connection_->options().client_name);
+  open.set_client_name(options_.client_name.empty() ? connection_->options().client_name
+                                                    : options_.client_name);
   open.set_take_over(options_.take_over);
   return frame.SerializeAsString();
 }
 
 bool PublisherCore::WorthWriting() const {
   if (going_away_) return false;
-  const bool gather = options_.confirm_level <= ConfirmLevel::kDurable && !blocked_ && !closed_ &&
-                      waiters_ == 0 && window_.outstanding_frames() >= kSmallFramesMax;
+  const bool gather = options_.confirm_level <= ConfirmLevel::kDurable && blocked_.ok() &&
+                      !closed_ && waiters_ == 0 && window_.outstanding_frames() >= kSmallFramesMax;
   return !gather || window_.waiting() >= batch_messages_max_ / 2;
 }
 
@@ -264,7 +266,8 @@ absl::Status PublisherCore::OnOpened(std::string_view content) {
     base::MutexLock lock(mutex_);
     if (limits.max_payload_bytes() > 0) payload_bytes_max_ = limits.max_payload_bytes();
     batch_messages_max_ = batch.batch_messages;
-    going_away_ = blocked_ = false;
+    going_away_ = false;
+    blocked_ = absl::OkStatus();
     window_.OnOpened(opened.resumed(), batch, opened.credit().messages(), opened.credit().bytes(),
                      done);
     Owe(done);
@@ -307,13 +310,14 @@ absl::Status PublisherCore::OnBlocked(std::string_view content) {
   v1::Blocked blocked;
   if (!Parse(content, blocked)) return Malformed("blocked");
   const bool begins = blocked.reason().reason() != v1::REASON_UNSPECIFIED;
+  absl::Status reason = begins ? StatusOf(blocked.reason()) : absl::OkStatus();
   {
     base::MutexLock lock(mutex_);
-    blocked_ = begins;
+    if (begins && blocked_.ok()) ++stats_.blocked_total;
+    blocked_ = reason;
   }
   link_->Pump();
   if (!options_.on_blocked) return absl::OkStatus();
-  absl::Status reason = begins ? StatusOf(blocked.reason()) : absl::OkStatus();
   connection_->callbacks().Post([self = shared_from_this(), reason = std::move(reason)] {
     self->options_.on_blocked(reason);
   });
@@ -324,6 +328,12 @@ absl::Status PublisherCore::OnBlocked(std::string_view content) {
 absl::Status PublisherCore::OnGoAway(std::string_view content) {
   v1::GoAway go_away;
   if (!Parse(content, go_away)) return Malformed("go_away");
+  if (go_away.code() == v1::GO_AWAY_CODE_FENCED) {  // to come back would fence the other off
+    ErrorInfo info = FromProto(go_away.error());
+    info.reason = Reason::kFenced;
+    info.retryable = false;
+    return MakeStatus(info);
+  }
   bool idle = false;
   {
     base::MutexLock lock(mutex_);
@@ -339,7 +349,8 @@ void PublisherCore::OnDown(const absl::Status& status, bool fatal) {
   {
     base::MutexLock lock(mutex_);
     window_.OnDown();
-    going_away_ = blocked_ = false;
+    going_away_ = false;
+    blocked_ = absl::OkStatus();
     if (fatal) {
       failed_ = status;
       window_.FailAll(status, status, done);

@@ -71,7 +71,7 @@ class PublisherCore final : public Link::User, public std::enable_shared_from_th
   std::uint64_t posted_ ABSL_GUARDED_BY(mutex_) = 0;  // batches of results
   std::uint64_t called_ ABSL_GUARDED_BY(mutex_) = 0;  // of which the callbacks have run
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool blocked_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status blocked_ ABSL_GUARDED_BY(mutex_);  // why messages wait at the broker
   bool going_away_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status failed_ ABSL_GUARDED_BY(mutex_);
   PublisherStats stats_ ABSL_GUARDED_BY(mutex_);

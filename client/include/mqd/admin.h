@@ -1,6 +1,7 @@
 #pragma once
 
-// admin.h: creates, changes, inspects and removes queues; asks the node how it is.
+// admin.h: creates, changes, inspects and removes queues and namespaces; explains what stands
+// still; moves dead letters back; asks the node how it is.
 //
 // Every call is one round trip that blocks its caller for at most ClientOptions::call_timeout
 // (kDeadlineExceeded), and fails with kUnavailable while the broker cannot be reached. Nothing is
@@ -8,19 +9,24 @@
 //
 // Threads:   any thread may call any method, at the same time.
 // Ownership: yours; may outlive the Client object.
-// Limits:    pages of 1,000 queues, peeks of 100 messages.
+// Limits:    pages of 1,000 queues, peeks of 100 messages, 1,024 cancels a call.
 
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "mqd/delivery.h"
 #include "mqd/errors.h"
+#include "mqd/explain.h"
+#include "mqd/namespaces.h"
 #include "mqd/queue.h"
+#include "mqd/redrive.h"
 
 namespace mqd {
 
@@ -68,6 +74,8 @@ struct PeekedMessage {
   Message message = {};
   std::uint64_t delivery_id = 0;  // for deliveries in flight
   std::string last_error = {};
+  std::vector<AttemptNote> notes = {};  // the latest charged attempts, oldest first; at most 4
+  std::optional<DeadLetterInfo> dead_letter = {};  // when it came from another queue as one
 };
 
 /// What the broker holds clients to.
@@ -144,6 +152,63 @@ class Admin {
   /// Shows messages without touching them, by sequence.
   absl::StatusOr<std::vector<PeekedMessage>> PeekMessages(std::string_view queue,
                                                           const PeekOptions& options = {});
+
+  // ---- explaining
+
+  /// Why the subject does not move: the most important cause first; never empty. Causes come from
+  /// what dispatches. Reason::kMessageNotFound for a message, key or client that is not there.
+  absl::StatusOr<std::vector<Explanation>> Explain(std::string_view queue,
+                                                   const Subject& subject = {});
+
+  /// One message in whatever state; kSettled and no body when it is known and gone.
+  /// Reason::kMessageNotFound when nothing is known.
+  absl::StatusOr<PeekedMessage> FindMessage(std::string_view queue, std::uint64_t sequence);
+  absl::StatusOr<PeekedMessage> FindMessageByKey(std::string_view queue,
+                                                 std::string_view idempotency_key);
+
+  /// Removes ready, delayed and parked messages; what is in flight or gone is an error of its own.
+  absl::StatusOr<CancelResult> CancelMessages(std::string_view queue,
+                                              std::span<const std::uint64_t> sequences);
+
+  /// Reason::kMessageNotFound when the key is not remembered.
+  absl::StatusOr<DedupEntry> GetDedupEntry(std::string_view queue,
+                                           std::string_view idempotency_key);
+  /// The next message with this key is stored, whatever came before.
+  absl::Status ForgetDedupEntry(std::string_view queue, std::string_view idempotency_key);
+
+  /// The latest `limit` (1 to 1,000) transitions, oldest first, of one message or, with sequence 0,
+  /// of all. Empty unless the queue's history_entries is set.
+  absl::StatusOr<std::vector<HistoryEntry>> GetHistory(std::string_view queue,
+                                                       std::uint64_t sequence = 0,
+                                                       std::uint32_t limit = 100);
+
+  absl::StatusOr<QueueClients> ListClients(std::string_view queue);
+
+  // ---- dead letters
+
+  /// Moves messages of a dead-letter queue back, in the background and over restarts of the broker.
+  absl::StatusOr<Redrive> StartRedrive(std::string_view queue, const RedriveOptions& options = {});
+  /// Reason::kTaskNotFound; so have the two that name a task.
+  absl::StatusOr<Redrive> GetRedrive(std::string_view task_id);
+  /// The latest first; of one queue, or of all when it is empty.
+  absl::StatusOr<std::vector<Redrive>> ListRedrives(std::string_view queue = {});
+  /// What was moved stays moved.
+  absl::StatusOr<Redrive> CancelRedrive(std::string_view task_id);
+
+  // ---- namespaces
+
+  /// Reason::kNamespaceExistsDifferent (the difference spelled out), kBadField.
+  absl::StatusOr<CreatedNamespace> CreateNamespace(std::string_view name,
+                                                   const NamespaceQuotas& quotas = {});
+  /// Reason::kNamespaceNotFound; so has every call below that names one.
+  absl::StatusOr<Namespace> GetNamespace(std::string_view name);
+  absl::StatusOr<NamespacePage> ListNamespaces(std::uint32_t page_size = 100,
+                                               std::string_view page_token = {});
+  absl::StatusOr<Namespace> UpdateNamespace(std::string_view name, const NamespaceQuotas& quotas);
+  /// How many queues went with it. Without `force`: Reason::kNamespaceNotEmpty while it has any.
+  absl::StatusOr<std::uint64_t> DeleteNamespace(std::string_view name, bool force = false);
+
+  // ---- the node
 
   absl::StatusOr<NodeStatus> GetNodeStatus();
 

@@ -66,6 +66,7 @@ struct ReceiveOptions {
   std::chrono::milliseconds wait{0};   // for the first message; at most 60 s
   std::uint64_t max_bytes = 4U << 20;  // the first message is sent even if it is larger
   std::optional<std::chrono::milliseconds> lease = {};  // not set: the queue's lease_duration
+  std::string client_name = {};                         // empty: ClientOptions::client_name
 };
 
 /// A message leased by Client::Receive. Settle it with Client::Settle before its lease ends.
@@ -74,8 +75,8 @@ struct ReceivedMessage {
   std::uint64_t sequence = 0;
   std::uint32_t attempt = 0;  // from 1
   WallTime publish_time = {};
-  std::chrono::milliseconds lease{0};
-  std::uint64_t fence = 0;
+  std::chrono::milliseconds lease{0};  // 0: nothing to settle (DeliveryMode::kAtMostOnce)
+  std::uint64_t fence = 0;             // see Delivery::fence()
   std::optional<DeadLetterInfo> dead_letter = {};
   Message message = {};
 };

@@ -2,13 +2,17 @@
 
 // consumer.h: leases messages of one or more queues and hands them to handler threads.
 //
-// One stream selects over all queues with one credit pool. Credit starts small, grows with the
-// throughput, and shrinks when handlers are slow, so that a message never waits in the buffer for
-// more than a fraction of its lease. Leases of running handlers and of buffered messages are
-// prolonged. Acks are merged into ranges and sent when the write before has completed. The stream
-// is kept alive by pings and reopened with backoff; buffered messages of a broken stream are
-// dropped (the broker releases them), running handlers go on and their settles are sent over the
-// next stream, where the broker accepts those whose lease still stands.
+// One stream selects over all queues with one credit pool (select.h has a handler for each). Credit
+// starts small, grows with the throughput, and shrinks when handlers are slow, so that a message
+// never waits in the buffer for more than a fraction of its lease. Leases of running handlers and
+// of buffered messages are prolonged. Acks are merged into ranges and sent when the write before
+// has completed. The stream is kept alive by pings and reopened with backoff; buffered messages of
+// a broken stream are dropped (the broker releases them), running handlers go on and their settles
+// are sent over the next stream, where the broker accepts those whose lease still stands.
+//
+// Deliveries of a queue with DeliveryMode::kAtMostOnce have no lease and nothing to settle: they
+// are kept over a broken stream, and what is buffered when the consumer drains or stops is lost
+// (ConsumerStats::lost). Grant little credit to such a queue.
 //
 // Threads:   any thread may call any method. Handlers run on the consumer's own `concurrency`
 //            threads, one message at a time on each. on_* callbacks run one at a time on the
@@ -42,7 +46,7 @@ struct SelectQueue {
 
 enum class SelectMode : std::uint8_t {
   kWeighted,  // each queue in proportion to its weight
-  kPriority,  // the higher priority first, with an ageing floor
+  kPriority,  // the higher priority first, but each at least every ageing_floor
 };
 
 /// What to do with a delivery: a function of Delivery& that answers an Outcome, or nothing, which
@@ -82,6 +86,12 @@ struct SettleError {
 struct ConsumerOptions {
   std::vector<SelectQueue> queues = {};
   SelectMode select_mode = SelectMode::kWeighted;
+  /// For kPriority: a queue that has messages is served at least that often; 0: the broker's 30 s.
+  std::chrono::milliseconds ageing_floor{0};
+
+  /// Shown by Admin::ListClients and Explain, in dead letters and errors; at most 128 bytes. Empty:
+  /// ClientOptions::client_name.
+  std::string client_name = {};
 
   /// Empty: pull style, with Consumer::Next().
   Handler handler = {};
@@ -99,8 +109,14 @@ struct ConsumerOptions {
   /// A handler's lease is prolonged until it has run this long; then the lease may run out.
   std::chrono::milliseconds lease_total_max{std::chrono::hours(12)};
 
-  /// Replaces the holder when a queue's max_consumers is reached.
+  /// When a queue's max_consumers is reached the one that was here longest is fenced off: it is
+  /// told kFenced, and does not come back. So with every stream that this consumer opens.
   bool take_over = false;
+
+  /// Tells the broker when a handler begins with a message, so that it charges no attempt for those
+  /// that none had begun when this process died, and may recall them. Without it every delivery
+  /// handed over counts as begun.
+  bool marks_started = true;
 
   /// The queue is closed and its last message settled: nothing more will come from it.
   std::function<void(std::string_view queue)> on_end_of_queue = {};
@@ -118,6 +134,7 @@ struct ConsumerStats {
   std::uint64_t lease_lost = 0;
   std::uint64_t recalled = 0;
   std::uint64_t dropped_on_reconnect = 0;  // buffered when a stream broke
+  std::uint64_t lost = 0;                  // AT_MOST_ONCE: buffered at the drain or stop
   std::uint64_t handler_exceptions = 0;
   std::uint64_t connects = 0;
   std::uint64_t buffered = 0;
@@ -143,10 +160,14 @@ class Consumer {
   /// Pull style: the next message, waiting up to `timeout`. Fails with
   ///   kDeadlineExceeded    none came
   ///   kOutOfRange          every queue has ended (end_of_queue)
-  ///   kCancelled           Stop() or Drain() was called
+  ///   kCancelled           CancelNext(), Stop() or Drain() was called
   ///   kFailedPrecondition  a handler is set
   ///   any other            the broker refused the stream for good (ConnectionStatus())
   absl::StatusOr<Delivery> Next(std::chrono::milliseconds timeout);
+
+  /// A Next() that waits, and every later one, answers kCancelled at once. Does not block; the
+  /// stream stands on, so that what was handed out can be settled.
+  void CancelNext();
 
   /// Takes nothing new, gives back what no handler has begun, waits up to `deadline` for running
   /// handlers and their settles, then ends the stream. Not to be called from a handler. Fails with

@@ -75,6 +75,14 @@ struct SettleResult {
 
 using SettleCallback = std::function<void(const absl::StatusOr<SettleResult>& result)>;
 
+/// One charged attempt: who had the message and what went wrong.
+struct AttemptNote {
+  std::uint32_t attempt = 0;
+  WallTime time = {};
+  std::string consumer = {};  // its client_name
+  std::string error = {};
+};
+
 /// Where a dead-lettered message came from.
 struct DeadLetterInfo {
   std::string queue = {};
@@ -82,6 +90,7 @@ struct DeadLetterInfo {
   std::string reason = {};
   std::uint32_t attempts = 0;
   WallTime time = {};
+  std::vector<AttemptNote> notes = {};  // the latest attempts, oldest first; at most 4
 };
 
 class Delivery {
@@ -104,8 +113,13 @@ class Delivery {
   /// The value of a header; nothing when it is not there.
   std::optional<std::string_view> header(std::string_view name) const;
   WallTime publish_time() const;
-  /// Raised when the queue changes hands; give it to what must not hear an old owner again.
+  /// For a keyed message: rises whenever its ordering_key goes to another consumer. For a queue
+  /// with single_active or max_consumers 1: with each new consumer. 0 otherwise. A store that
+  /// remembers the highest one it has seen can refuse what an old holder writes late.
   std::uint64_t fence() const;
+  /// A queue with DeliveryMode::kAtMostOnce settled it before it was sent: there is no lease, and
+  /// how it is settled changes nothing (what is published with it is).
+  bool settled_on_delivery() const;
   std::optional<DeadLetterInfo> dead_letter() const;
   /// Whether the broker took the delivery back (LeaseLost): its settle will be answered STALE.
   bool lease_lost() const;

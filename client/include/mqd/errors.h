@@ -51,6 +51,12 @@ enum class Reason : std::int32_t {
   /// Nobody can say whether the request took effect. Ask again with the same idempotency key.
   kOutcomeUnknown = 25,
   kQueueNotEmpty = 26,
+  /// No unsettled message has this sequence, or no key is remembered under this name.
+  kMessageNotFound = 27,
+  kNamespaceNotFound = 28,
+  kNamespaceExistsDifferent = 29,
+  kNamespaceNotEmpty = 30,
+  kTaskNotFound = 31,
 };
 
 /// The typed detail of an error.

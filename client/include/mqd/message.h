@@ -35,13 +35,13 @@ struct MessageView {
   std::string_view payload = {};
   /// The same key within the queue's dedup_window is answered as a duplicate. Empty: none.
   std::string_view idempotency_key = {};
-  /// Only for queues with Ordering::kKeyed. Empty: none.
+  /// For queues with Ordering::kKeyed or DispatchPolicy::kSticky. 1 to 128 bytes; empty: none.
   std::string_view ordering_key = {};
   std::uint32_t priority = 0;  // 9 is delivered first
   /// Waits that long before the first delivery; rounded to milliseconds. Or deliver_at, not both.
   std::chrono::milliseconds delay{0};
   std::optional<WallTime> deliver_at = {};
-  /// How long the message may wait unsettled; 0: the queue's default_ttl.
+  /// How long the message may wait undelivered; 0: the queue's default_ttl.
   std::chrono::milliseconds ttl{0};
   std::span<const Header> headers = {};  // keys all different
   /// Messages of the same namespace that must be settled before this one is delivered.

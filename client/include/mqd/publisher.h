@@ -52,6 +52,9 @@ enum class WhenFull : std::uint8_t {
 struct PublisherOptions {
   /// Not empty. "namespace/queue"; "default/" may be left out.
   std::string queue = {};
+  /// Of every message of this publisher. With kDelivered and kSettled results come when a consumer
+  /// got to the message, out of order, and `timeout` ends that wait too: kBlockedTimeout then says
+  /// that the message is stored, ErrorInfo::current under which sequence.
   ConfirmLevel confirm_level = ConfirmLevel::kDefault;
 
   /// From Publish() to the result. The broker holds a message no longer than this while the queue
@@ -60,14 +63,20 @@ struct PublisherOptions {
   /// later with kUnknown, Reason::kOutcomeUnknown.
   std::chrono::milliseconds timeout{60'000};
 
-  /// Published, not yet answered. Both positive; a single message larger than
-  /// unconfirmed_bytes_max passes when nothing else is unconfirmed.
+  /// Published, not yet answered; messages count from the oldest that has no answer on. Both
+  /// positive; a single message larger than unconfirmed_bytes_max passes when nothing else is
+  /// unconfirmed.
   std::size_t unconfirmed_messages_max = 65'536;
   std::size_t unconfirmed_bytes_max = 64U << 20;
   WhenFull when_full = WhenFull::kBlock;
   std::chrono::milliseconds full_timeout{30'000};
 
-  /// Replaces the holder when the queue's max_producers is reached.
+  /// Shown by Admin::ListClients and Explain and in errors; at most 128 bytes. Empty:
+  /// ClientOptions::client_name.
+  std::string client_name = {};
+
+  /// When the queue's max_producers is reached the one that was here longest is fenced off: its
+  /// messages without an answer complete with kFenced, and it does not come back.
   bool take_over = false;
 
   /// How long the destructor waits for results.
@@ -88,6 +97,8 @@ struct PublisherStats {
   std::uint64_t connects = 0;  // streams opened
   std::uint64_t unconfirmed = 0;
   std::uint64_t unconfirmed_bytes = 0;
+  std::uint64_t blocked_total = 0;  // how often the broker made messages wait
+  absl::Status blocked = {};        // why they wait now, with an ErrorInfo; OK: they do not
 };
 
 class Publisher {

@@ -83,6 +83,10 @@ struct QueueSettings {
   std::optional<Limit> max_publish_rate = {};  // messages a second
   std::optional<QueueKind> kind = {};
   std::optional<Limit> max_delivery_rate = {};  // messages a second
+  /// Transitions of messages kept for Admin::GetHistory, in memory; 0: none. At most 1,000,000.
+  std::optional<std::uint32_t> history_entries = {};
+  /// A priority that has ready messages gets one delivered at least this often.
+  std::optional<std::chrono::milliseconds> ageing_floor = {};
   bool operator==(const QueueSettings&) const = default;
 
   /// The names of the settings that have a value, in the order above: an update mask.
@@ -118,6 +122,15 @@ struct QueueStats {
   /// Since the oldest unsettled message was published; nothing when there is none.
   std::optional<std::chrono::milliseconds> oldest_age = {};
   bool closed = false;
+  std::uint64_t diverted_total = 0;  // by a full queue to its dead-letter queue
+  std::uint64_t cancelled_total = 0;
+  std::uint64_t recalled_total = 0;
+  /// Publishes whose confirm level kDelivered or kSettled is not reached yet.
+  std::uint64_t awaited_confirms = 0;
+  /// Parked messages that wait for room in the dead-letter queue.
+  std::uint64_t dead_letter_waiting = 0;
+  /// One sentence for each thing that an operator should look at.
+  std::vector<std::string> alarms = {};
 };
 
 struct Queue {

@@ -168,6 +168,7 @@ TEST_F(ConsumerTest, ADeliveryShowsWhatWasSent) {
     EXPECT_EQ(delivery.attempt(), 3u);
     EXPECT_EQ(delivery.fence(), 2u);
     EXPECT_EQ(delivery.dead_letter().value().queue, "default/other");
+    EXPECT_EQ(delivery.dead_letter().value().notes.at(0).consumer, "billing-3");
     checked.set_value();
   }});
   const auto session = Accept();
@@ -177,6 +178,7 @@ TEST_F(ConsumerTest, ADeliveryShowsWhatWasSent) {
   run.set_delivery_attempt(3);
   run.set_fence(2);
   run.mutable_dead_letter()->set_queue("default/other");
+  run.mutable_dead_letter()->add_notes()->set_consumer("billing-3");
   run.mutable_messages(0)->set_payload("body");
   (*run.mutable_messages(0)->mutable_headers())["trace"] = "abc";
   session->Write(frame);
@@ -391,6 +393,59 @@ TEST_F(ConsumerTest, GoAwayLeavesOnceAllIsSettled) {
   while (first->Read(&frame)) Note(frame);
   first->End(grpc::Status::OK);
   Accept();
+}
+
+TEST_F(ConsumerTest, WhatWasSettledOnDeliveryIsNeitherMarkedNorSettled) {
+  Start({.handler = [](Delivery&) -> Outcome { return Outcome::Retry("no effect"); }});
+  const auto session = Accept();
+  session->Write(Deliver(1, 3, 0));
+  session->Write(Deliver(4, 1));
+  EXPECT_THAT(Settles(*session, 1), ElementsAre("retry 4-4"));
+  EXPECT_THAT(started_, ::testing::Not(::testing::Contains(::testing::Le(3u))));
+  EXPECT_EQ(consumer_->Stats().running, 0u);
+}
+
+TEST_F(ConsumerTest, WhatWasSettledOnDeliveryIsKeptOverABrokenStream) {
+  Start({});
+  const auto first = Accept();
+  first->Write(Deliver(1, 2, 0));
+  first->Write(Deliver(3, 1));
+  while (consumer_->Stats().delivered < 3) std::this_thread::yield();
+  first->Break();
+  const auto second = Accept();
+  std::promise<absl::StatusOr<SettleResult>> settled;
+  auto delivery = consumer_->Next(seconds(20));
+  ASSERT_TRUE(delivery.ok());
+  EXPECT_TRUE(delivery->settled_on_delivery());
+  EXPECT_EQ(delivery->payload(), "m1");
+  delivery->Settle(Outcome::Ack(), [&](const auto& result) { settled.set_value(result); });
+  EXPECT_TRUE(settled.get_future().get().ok());
+  EXPECT_EQ(consumer_->Next(seconds(20))->payload(), "m2");
+  EXPECT_EQ(consumer_->Next(milliseconds(1)).status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(consumer_->Stats().dropped_on_reconnect, 1u);
+}
+
+TEST_F(ConsumerTest, OneThatIsFencedOffDoesNotComeBack) {
+  Start({.client_name = "old", .take_over = true});
+  const auto session = Accept();
+  EXPECT_TRUE(open_.take_over());
+  EXPECT_EQ(open_.client_name(), "old");
+  v1::ConsumeStreamResponse go_away;
+  go_away.mutable_go_away()->set_code(v1::GO_AWAY_CODE_FENCED);
+  go_away.mutable_go_away()->mutable_error()->set_message("taken over by new");
+  session->Write(go_away);
+  const absl::Status status = consumer_->Next(seconds(20)).status();
+  EXPECT_EQ(ReasonOf(status), Reason::kFenced) << status;
+  EXPECT_EQ(ReasonOf(consumer_->ConnectionStatus()), Reason::kFenced);
+}
+
+TEST_F(ConsumerTest, WithoutMarksNothingIsToldToHaveBegun) {
+  Start({.handler = [](Delivery&) {}, .marks_started = false});
+  const auto session = Accept();
+  EXPECT_FALSE(open_.marks_started());
+  session->Write(Deliver(1, 1));
+  Settles(*session, 1);
+  EXPECT_TRUE(started_.empty());
 }
 
 TEST_F(ConsumerTest, ADeadBrokerIsLeft) {

@@ -242,9 +242,73 @@ TEST_F(PublisherTest, BeingBlockedIsToldWithTheReason) {
   frame.mutable_blocked()->mutable_reason()->set_reason(v1::REASON_QUEUE_FULL);
   session->Write(frame);
   EXPECT_EQ(ReasonOf(blocked.get_future().get()), Reason::kQueueFull);
+  EXPECT_EQ(ReasonOf(publisher_->Stats().blocked), Reason::kQueueFull);
+  EXPECT_EQ(publisher_->Stats().blocked_total, 1u);
   frame.mutable_blocked()->clear_reason();
   session->Write(frame);
   EXPECT_TRUE(unblocked.get_future().get().ok());
+  EXPECT_TRUE(publisher_->Stats().blocked.ok());
+}
+
+TEST_F(PublisherTest, EveryFieldOfAMessageIsSent) {
+  Start({.confirm_level = ConfirmLevel::kSettled, .timeout = seconds(9)});
+  const auto session = Accept(OpenedPublish());
+  const std::vector<MessageRef> after = {{"first", 7}};
+  (void)publisher_->Publish({.payload = "x",
+                             .ordering_key = "customer",
+                             .priority = 9,
+                             .delay = milliseconds(1'500),
+                             .deliver_at = WallTime(seconds(77)),
+                             .ttl = seconds(3),
+                             .deliver_after = after});
+  v1::PublishStreamRequest frame;
+  ASSERT_TRUE(session->Read(&frame));
+  EXPECT_EQ(frame.batch().confirm_level(), v1::CONFIRM_LEVEL_SETTLED);
+  EXPECT_EQ(frame.batch().timeout().seconds(), 9);
+  const v1::Message& message = frame.batch().messages(0);
+  EXPECT_EQ(message.ordering_key(), "customer");
+  EXPECT_EQ(message.priority(), 9u);
+  EXPECT_EQ(message.delay().seconds(), 1);
+  EXPECT_EQ(message.delay().nanos(), 500'000'000);
+  EXPECT_EQ(message.deliver_at().seconds(), 77);
+  EXPECT_EQ(message.ttl().seconds(), 3);
+  EXPECT_EQ(message.deliver_after(0).queue(), "first");
+  EXPECT_EQ(message.deliver_after(0).sequence(), 7u);
+}
+
+TEST_F(PublisherTest, ResultsMayComeInAnyOrderAndTheWindowCountsFromTheOldest) {
+  Start({.confirm_level = ConfirmLevel::kDelivered,
+         .unconfirmed_messages_max = 2,
+         .when_full = WhenFull::kRefuse});
+  const auto session = Accept(OpenedPublish());
+  auto a = Publish("a");
+  auto b = Publish("b");
+  EXPECT_EQ(Read(*session, 2).size(), 2u);
+  session->Write(Confirm(2, 1, 2));
+  EXPECT_EQ(b.get().value().sequence, 2u);
+  EXPECT_EQ(Publish("c").get().status().code(), absl::StatusCode::kResourceExhausted)
+      << "what is behind the oldest is remembered";
+  session->Write(Confirm(1, 1, 1));
+  EXPECT_EQ(a.get().value().sequence, 1u);
+  auto d = Publish("d");
+  EXPECT_THAT(Read(*session, 1), ElementsAre("3:d"));
+}
+
+TEST_F(PublisherTest, OneThatIsFencedOffDoesNotComeBack) {
+  Start({.client_name = "old", .take_over = true});
+  const auto session = broker_->AcceptPublish();
+  v1::PublishStreamRequest frame;
+  ASSERT_TRUE(session->Read(&frame));
+  EXPECT_TRUE(frame.open().take_over());
+  EXPECT_EQ(frame.open().client_name(), "old");
+  session->Write(OpenedPublish());
+  auto a = Publish("a");
+  EXPECT_EQ(Read(*session, 1).size(), 1u);
+  v1::PublishStreamResponse go_away;
+  go_away.mutable_go_away()->set_code(v1::GO_AWAY_CODE_FENCED);
+  session->Write(go_away);
+  EXPECT_EQ(ReasonOf(a.get().status()), Reason::kFenced);
+  EXPECT_EQ(ReasonOf(Publish("b").get().status()), Reason::kFenced);
 }
 
 TEST_F(PublisherTest, ADeadBrokerIsLeft) {
