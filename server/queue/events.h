@@ -12,8 +12,9 @@
 #include <variant>
 #include <vector>
 
+#include "server/queue/admin_events.h"
 #include "server/queue/error.h"
-#include "server/queue/settings.h"
+#include "server/queue/ids.h"
 #include "storage/body.h"
 #include "storage/records.h"
 #include "storage/store.h"
@@ -21,45 +22,17 @@
 
 namespace mqd::queue {
 
-using storage::ChunkKey;
-using storage::KeyHash;
 using storage::ProducerId;
-using storage::QueueId;
-using storage::Sequence;
-using storage::WallMs;
-
-/// One per delivery, never reused: the broker's epoch in the high 20 bits, then a dense counter per
-/// queue.
-using DeliveryId = std::uint64_t;
-/// Streams and waiting calls, unique in the process.
-using ConsumerId = std::uint64_t;
-using PublisherId = std::uint64_t;
-/// Names a request that wants an answer; given by the actor.
-using RequestId = std::uint64_t;
-using TransactionId = std::uint64_t;
-
-/// Both clocks, read once per turn. Leases and waits use the steady one, dedup windows and records
-/// the wall.
-struct Now {
-  std::int64_t steady_ns = 0;
-  WallMs wall_ms = 0;
-};
-
-inline constexpr std::int64_t kNsPerMs = 1'000'000;
-/// "No deadline" on the steady clock.
-inline constexpr std::int64_t kNever = INT64_MAX;
-
-/// Both ends included.
-struct DeliveryRange {
-  DeliveryId first = 0;
-  DeliveryId last = 0;
-  bool operator==(const DeliveryRange&) const = default;
-};
 
 // ---- publishing
 
 /// The numbers are those of mqd.v1.ConfirmLevel.
-enum class ConfirmLevel : std::uint8_t { kAccepted = 1, kDurable = 2, kDelivered = 3, kSettled = 4 };
+enum class ConfirmLevel : std::uint8_t {
+  kAccepted = 1,
+  kDurable = 2,
+  kDelivered = 3,
+  kSettled = 4
+};
 
 /// What makes a message more than plain. Views point into PublishBatch::owner.
 struct SpecialFields {
@@ -207,96 +180,6 @@ struct DivertFailed {
 struct EndTransaction {
   TransactionId transaction = 0;
   bool committed = false;
-};
-
-// ---- administration
-
-struct CloseQueue {
-  RequestId request = 0;
-};
-struct ReopenQueue {
-  RequestId request = 0;
-};
-struct PurgeQueue {
-  RequestId request = 0;
-  bool purge_dedup = false;
-};
-struct UpdateSettings {
-  RequestId request = 0;
-  QueueSettings settings;
-  std::uint64_t expected_generation = 0;  // 0: any
-};
-struct DeleteQueue {
-  RequestId request = 0;
-  bool force = false;
-};
-struct GetStats {
-  RequestId request = 0;
-};
-
-enum class MessageStatus : std::uint8_t {
-  kUnspecified = 0,
-  kReady = 1,
-  kInFlight = 2,
-  kDelayed = 3,
-  kParked = 4,
-  kSettled = 5
-};
-
-struct Peek {
-  RequestId request = 0;
-  MessageStatus status = MessageStatus::kUnspecified;  // kUnspecified: every state
-  Sequence from_sequence = 0;
-  std::uint32_t limit = 0;
-};
-
-struct CancelMessages {
-  RequestId request = 0;
-  std::vector<Sequence> sequences;
-};
-/// By one of the two.
-struct FindMessage {
-  RequestId request = 0;
-  Sequence sequence = 0;
-  std::optional<KeyHash> key;
-};
-struct GetDedup {
-  RequestId request = 0;
-  KeyHash key;
-};
-struct ForgetDedup {
-  RequestId request = 0;
-  KeyHash key;
-};
-struct GetHistory {
-  RequestId request = 0;
-  Sequence sequence = 0;  // 0: every message
-  std::uint32_t limit = 0;
-};
-struct ListClients {
-  RequestId request = 0;
-};
-
-struct ExplainQueue {};
-struct ExplainConsumer {
-  ConsumerId id = 0;  // 0: by name
-  std::string name;
-};
-struct ExplainPublisher {
-  PublisherId id = 0;  // 0: by name
-  std::string name;
-};
-struct ExplainKey {
-  std::string key;
-};
-struct ExplainMessage {
-  Sequence sequence = 0;
-};
-using ExplainSubject =
-    std::variant<ExplainQueue, ExplainConsumer, ExplainPublisher, ExplainKey, ExplainMessage>;
-struct Explain {
-  RequestId request = 0;
-  ExplainSubject subject;
 };
 
 // ---- deliver_after: queues ask each other about messages

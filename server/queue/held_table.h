@@ -38,10 +38,10 @@ struct Held {
   storage::HeldState state = storage::HeldState::kReady;
   Wait wait = Wait::kNone;
   std::uint8_t priority = 0;
-  std::uint8_t refs = 0;         // unsettled messages of deliver_after
-  std::int64_t due = kNever;     // steady ns, or wall ms for kWallTime
-  std::int64_t since_ns = 0;     // steady, in this state
-  KeyState* key = nullptr;       // of its ordering_key, when the queue heeds it
+  std::uint8_t refs = 0;                    // unsettled messages of deliver_after
+  std::int64_t due = kNever;                // steady ns, or wall ms for kWallTime
+  std::int64_t since_ns = 0;                // steady, in this state
+  KeyState* key = nullptr;                  // of its ordering_key, when the queue heeds it
   std::vector<storage::AttemptNote> notes;  // oldest first, at most kAttemptNotesMax
 };
 

@@ -120,7 +120,8 @@ std::vector<DeliveryRange> InFlightTable::Recall(ConsumerId consumer, std::uint6
   std::vector<DeliveryId> firsts;
   for (auto run = runs_.rbegin(); run != runs_.rend() && messages > 0; ++run) {
     if (run->second.consumer != consumer || run->second.started || run->second.recalled) continue;
-    const auto part = static_cast<std::uint32_t>(std::min<std::uint64_t>(messages, run->second.count));
+    const auto part =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(messages, run->second.count));
     ranges.push_back({run->second.last() - part + 1, run->second.last()});
     messages -= part;
   }

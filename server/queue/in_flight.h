@@ -31,7 +31,7 @@ struct FlightRun {
   std::int64_t deadline_ns = 0;
   bool started = false;
   bool recalled = false;
-  KeyState* key = nullptr;  // then count is 1
+  KeyState* key = nullptr;                  // then count is 1
   std::vector<storage::AttemptNote> notes;  // of earlier attempts; then count is 1
 
   DeliveryId last() const { return first + count - 1; }

@@ -55,6 +55,10 @@ class KeyTable {
   void ForEach(Visit&& visit) {
     for (auto& [name, key] : keys_) visit(*key);
   }
+  template <class Visit>
+  void ForEach(Visit&& visit) const {
+    for (const auto& [name, key] : keys_) visit(std::as_const(*key));
+  }
   std::size_t size() const { return keys_.size(); }
 
  private:

@@ -225,8 +225,7 @@ void LiveQueueActor::Perform(DivertToDeadLetter& effect) {
     return Post(DivertFailed{effect.divert, ErrorInfoOf(dead_letters.status())});
   }
   TransactionTarget target{.queue = *std::move(dead_letters), .bypass_dedup = true};
-  target.batch.messages.push_back(
-      {.element = effect.element, .charge_bytes = effect.charge_bytes});
+  target.batch.messages.push_back({.element = effect.element, .charge_bytes = effect.charge_bytes});
   target.batch.owner = std::move(effect.owner);
   target.origins.push_back(std::move(effect.origin));
   std::vector<TransactionTarget> targets;

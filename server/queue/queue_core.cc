@@ -30,23 +30,6 @@ DeliveryId FirstDelivery(storage::Epoch epoch) {
   return ((epoch & kEpochMask) << kDeliveryCounterBits) + 1;
 }
 
-QueueData::QueueData(const RecoveredQueue& recovered, DeliveryId first_delivery, const Now& now)
-    : id_(recovered.record.id),
-      name_(recovered.record.name),
-      create_time_ms_(recovered.record.create_time_ms),
-      settings_(recovered.settings),
-      generation_(recovered.record.generation),
-      closed_(recovered.record.closed),
-      next_sequence_(recovered.record.sequence_limit),
-      sequence_limit_(recovered.record.sequence_limit),
-      next_delivery_(first_delivery),
-      base_wall_ms_(now.wall_ms),
-      base_steady_ns_(now.steady_ns),
-      last_used_ns_(now.steady_ns),
-      random_state_(first_delivery ^ (id_ << 32)) {
-  history_.SetLimit(settings_.history_entries);
-}
-
 QueueCore::QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const Now& now)
     : ReadyOrder(recovered, first_delivery, now) {
   Restore(recovered, now);
@@ -252,22 +235,7 @@ void QueueCore::Handle(BodyLoaded& event) {
   SetBody(chunk, event.body);
 }
 
-std::uint64_t QueueCore::ReadyCount() const {
-  return messages_ - committing_ - settling_ - returning_ - in_flight_.messages() -
-         held_.delayed() - held_.parked();
-}
-
 // ---- small things
-
-WallMs QueueCore::MonoMs(const Now& now) const {
-  return base_wall_ms_ + (now.steady_ns - base_steady_ns_) / kNsPerMs;
-}
-
-ErrorInfo QueueCore::MakeError(Reason reason, std::string message) const {
-  return {.reason = reason,
-          .resource = absl::StrCat("queue ", name_),
-          .message = absl::StrCat("queue ", name_, ": ", message)};
-}
 
 void QueueCore::Reply(RequestId request, ErrorInfo error) {
   Send(RequestDone{request, std::move(error)});
@@ -276,8 +244,8 @@ void QueueCore::Reply(RequestId request, ErrorInfo error) {
 std::vector<std::string> QueueCore::Alarms() const {
   std::vector<std::string> alarms;
   if (next_move_ns_ != kNever) {
-    alarms.push_back(absl::StrCat(to_move_.size() + moving_.size(), " parked messages wait for room in ",
-                                  settings_.dead_letter_queue,
+    alarms.push_back(absl::StrCat(to_move_.size() + moving_.size(),
+                                  " parked messages wait for room in ", settings_.dead_letter_queue,
                                   "; it is full, closed, paused or missing"));
   }
   if (settings_.max_messages == kUnlimited || settings_.max_bytes == kUnlimited) {

@@ -55,10 +55,6 @@ class QueueCore : private ReadyOrder {
   bool OpenCommitEmpty() const;
   void Send(Effect effect) { effects_->sends.push_back(std::move(effect)); }
   void Reply(RequestId request, ErrorInfo error);
-  ErrorInfo MakeError(Reason reason, std::string message) const;
-  /// The wall clock of this core's start, moved on by the steady one.
-  WallMs MonoMs(const Now& now) const;
-  WallMs MonoMs() const { return MonoMs(around_->now); }
   std::vector<std::string> Alarms() const;
 
   // ---- queue_core_publish.cc: one message after the other
@@ -90,16 +86,11 @@ class QueueCore : private ReadyOrder {
   void TouchProducers();
 
   // ---- queue_core_room.cc: when there is no room
-  bool HasRoom(std::uint64_t charge_bytes) const;
   Verdict JudgeRoom(const IncomingMessage& message);
-  bool HasTaker() const;
   bool DropOldest();
   void Divert(const Waiter& waiter, const IncomingMessage& message, std::uint64_t publish_id);
   void FinishDivert(std::uint64_t divert);
   void Handle(DivertFailed& event);
-  ErrorInfo FullError() const;
-  ErrorInfo DedupFullError() const;
-  ErrorInfo WaitError(WaitFor what) const;
   void Enqueue(Waiter waiter);
   void TellBlocked(const Waiter& waiter);
   void EndWait(const Waiter& waiter);
@@ -135,7 +126,6 @@ class QueueCore : private ReadyOrder {
   void BalanceOnDemand();
   void RecallForIdle();
   void TellEnd();
-  const std::string& NameOf(ConsumerId consumer) const;
 
   // ---- queue_core_dispatch.cc: who gets the next message
   void Dispatch();
@@ -150,8 +140,6 @@ class QueueCore : private ReadyOrder {
   void AddToOutbox(ConsumerId id, Consumer& consumer, DeliveryRun run, std::uint64_t charge);
   std::uint64_t Quantum() const;
   void FlushOutboxes();
-  bool HasReady() const { return !fresh_.empty() || !lanes_.empty(); }
-  std::uint64_t ReadyCount() const;
   void Load(Chunk& chunk);
   void ReadAhead();
 
@@ -187,8 +175,8 @@ class QueueCore : private ReadyOrder {
   Verdict JudgeTransactionRoom(const Waiter& waiter, const std::vector<std::size_t>& fresh);
   void AddControl(const Waiter& waiter, const IncomingMessage& message, std::size_t i,
                   std::uint32_t index, Chunk& chunk) const;
-  void StorePrepared(const Waiter& waiter, const std::vector<std::size_t>& fresh,
-                     Results& results, storage::Batch& part);
+  void StorePrepared(const Waiter& waiter, const std::vector<std::size_t>& fresh, Results& results,
+                     storage::Batch& part);
   void AnswerTransaction(TransactionId transaction, Results results, storage::Batch part,
                          bool accepted);
   SettleResult CheckTransaction(const CommitTransaction& event, bool& possible) const;
@@ -227,16 +215,13 @@ class QueueCore : private ReadyOrder {
   /// A ready, delayed or parked message goes.
   void Remove(Sequence sequence, Transition why);
 
-  // ---- queue_core_inspect.cc, queue_inspector.h, queue_explainer.h: looking without touching
-  friend class QueueInspector;
-  friend class QueueExplainer;
+  // ---- queue_core_inspect.cc: looking without touching
   void Handle(Peek& event);
   void Handle(FindMessage& event);
   void Handle(GetDedup& event);
   void Handle(GetHistory& event);
   void Handle(ListClients& event);
   void Handle(Explain& event);
-  MessageStatus StatusOf(Sequence sequence) const;
   void Note(Transition transition, Sequence first, Sequence last, std::uint32_t attempt = 0,
             const std::string& client = "", const std::string& text = "");
   void Note(Transition transition, const FlightRun& run, const std::string& text = "");
@@ -250,7 +235,6 @@ class QueueCore : private ReadyOrder {
   void SetBody(Chunk& chunk, std::shared_ptr<const storage::Body> body);
   void DropBodyIfFull(Chunk& chunk);
   void EraseChunk(Chunk& chunk);
-  Chunk* FindChunk(Sequence sequence) const;
   void Restore(RecoveredQueue& recovered, const Now& now);
   void RestoreAttempts(RecoveredQueue& recovered, const Now& now);
 };

@@ -107,10 +107,10 @@ void QueueCore::Handle(CancelMessages& event) {
 void QueueCore::Handle(ForgetDedup& event) {
   const DedupEntry* known = dedup_.Find(event.key, MonoMs() - settings_.dedup_window.count());
   if (known == nullptr || known->pending != 0) {
-    return Reply(event.request, MakeError(Reason::kMessageNotFound,
-                                          known == nullptr
-                                              ? "no such idempotency_key within dedup_window"
-                                              : "the idempotency_key is being published now"));
+    return Reply(event.request,
+                 MakeError(Reason::kMessageNotFound,
+                           known == nullptr ? "no such idempotency_key within dedup_window"
+                                            : "the idempotency_key is being published now"));
   }
   const DedupInfo info{known->sequence, StatusOf(known->sequence), known->first_seen_ms,
                        known->first_seen_ms + settings_.dedup_window.count()};

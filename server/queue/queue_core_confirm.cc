@@ -44,8 +44,7 @@ void QueueCore::Except(PublisherId publisher, std::uint64_t publish_id, std::uin
 }
 
 ConfirmLevel QueueCore::LevelOf(const Waiter& waiter) const {
-  return rendezvous() ? std::max(waiter.batch.level, ConfirmLevel::kDelivered)
-                      : waiter.batch.level;
+  return rendezvous() ? std::max(waiter.batch.level, ConfirmLevel::kDelivered) : waiter.batch.level;
 }
 
 void QueueCore::ConfirmStored(const Waiter& waiter, std::uint64_t publish_id, Sequence sequence,
@@ -56,8 +55,7 @@ void QueueCore::ConfirmStored(const Waiter& waiter, std::uint64_t publish_id, Se
     return AddConfirm(early_confirms_, publisher, publish_id, sequence, charge);
   }
   if (level >= ConfirmLevel::kDelivered && !Reached(sequence, level)) {
-    return Await(sequence,
-                 {publisher, publish_id, charge, level, waiter.batch.deadline_ns});
+    return Await(sequence, {publisher, publish_id, charge, level, waiter.batch.deadline_ns});
   }
   AddConfirm(open_.confirms, publisher, publish_id, sequence, charge);
 }
@@ -99,11 +97,11 @@ void QueueCore::ExpireAwaited() {
     awaited_deadlines_.erase(awaited_deadlines_.begin());
     const Awaited late = awaited_.at(sequence);
     awaited_.erase(sequence);
-    ErrorInfo error = MakeError(
-        Reason::kBlockedTimeout,
-        absl::StrCat("the message is stored as sequence ", sequence, " and was not ",
-                     late.level == ConfirmLevel::kSettled ? "settled" : "delivered",
-                     " before the deadline; it stays in the queue"));
+    ErrorInfo error =
+        MakeError(Reason::kBlockedTimeout,
+                  absl::StrCat("the message is stored as sequence ", sequence, " and was not ",
+                               late.level == ConfirmLevel::kSettled ? "settled" : "delivered",
+                               " before the deadline; it stays in the queue"));
     error.current = sequence;
     Except(late.publisher, late.publish_id, late.charge, std::move(error));
   }

@@ -54,12 +54,13 @@ std::optional<ErrorInfo> QueueCore::TooManyConsumers(const AttachConsumer& event
     return std::nullopt;
   }
   const std::string holder =
-      consumers_.empty() ? ""
-                         : absl::StrCat(", held by \"", consumers_.begin()->second.client_name, "\"");
-  ErrorInfo error = MakeError(
-      Reason::kCardinality,
-      absl::StrCat("it takes ", settings_.max_consumers, " consumers at a time", holder,
-                   "; close that one, ask with take_over, or raise max_consumers"));
+      consumers_.empty()
+          ? ""
+          : absl::StrCat(", held by \"", consumers_.begin()->second.client_name, "\"");
+  ErrorInfo error =
+      MakeError(Reason::kCardinality,
+                absl::StrCat("it takes ", settings_.max_consumers, " consumers at a time", holder,
+                             "; close that one, ask with take_over, or raise max_consumers"));
   error.limit = settings_.max_consumers;
   error.current = consumers_.size();
   return error;
@@ -156,8 +157,8 @@ void QueueCore::BalanceOnDemand() {
   const bool something = (HasReady() || offered) && !consume_paused();
   for (auto& [id, consumer] : consumers_) {
     if (!consumer.on_demand || consumer.draining) continue;
-    const bool ready = (something || !consumer.own.empty()) &&
-                       (!settings_.single_active || id == active_);
+    const bool ready =
+        (something || !consumer.own.empty()) && (!settings_.single_active || id == active_);
     if (consumer.granted) {
       if (ready && consumer.credit_messages > 0 && consumer.credit_bytes > 0) continue;
       Send(CreditReturned{id, static_cast<std::uint64_t>(consumer.credit_messages),
@@ -211,12 +212,6 @@ void QueueCore::TellEnd() {
     consumer.told_end = true;
     Send(SendEndOfQueue{id});
   }
-}
-
-const std::string& QueueCore::NameOf(ConsumerId consumer) const {
-  static const std::string kNobody;
-  const auto found = consumers_.find(consumer);
-  return found == consumers_.end() ? kNobody : found->second.client_name;
 }
 
 }  // namespace mqd::queue

@@ -1,7 +1,6 @@
 #pragma once
 
-// queue_core_data.h: all that a QueueCore remembers, apart from its rules. Only queue_core*.cc use
-// it.
+// queue_core_data.h: all that a QueueCore remembers, and questions that change nothing.
 //
 // Threads: One at a time.
 // Ownership: Chunks own their messages; rows, runs and keys point into them.
@@ -50,6 +49,26 @@ struct QueueData {
   }
   std::int64_t now_ns() const { return around_->now.steady_ns; }
 
+  /// The wall clock of this core's start, moved on by the steady one: windows are counted on it.
+  WallMs MonoMs(const Now& now) const;
+  WallMs MonoMs() const { return MonoMs(around_->now); }
+  bool HasReady() const { return !fresh_.empty() || !lanes_.empty(); }
+  std::uint64_t ReadyCount() const;
+  /// The first plain message, or ReadyLanes::kNone.
+  Sequence FirstFresh() const;
+  /// The chunk that may hold it; null when none can.
+  Chunk* FindChunk(Sequence sequence) const;
+  MessageStatus StatusOf(Sequence sequence) const;
+  /// Whether a message of so many bytes finds room now.
+  bool HasRoom(std::uint64_t charge_bytes) const;
+  /// Rendezvous: whether a consumer with credit waits for one more.
+  bool HasTaker() const;
+  const std::string& NameOf(ConsumerId consumer) const;
+  ErrorInfo MakeError(Reason reason, std::string message) const;
+  ErrorInfo FullError() const;
+  ErrorInfo DedupFullError() const;
+  ErrorInfo WaitError(WaitFor what) const;
+
   const QueueId id_;
   const std::string name_;
   const WallMs create_time_ms_;
@@ -72,7 +91,6 @@ struct QueueData {
   DeliveryId next_delivery_;
   bool room_freed_ = false;  // since waiters were last looked at
 
-  // Wall time that does not jump: windows are counted on it.
   WallMs base_wall_ms_;
   std::int64_t base_steady_ns_;
 

@@ -98,10 +98,9 @@ bool QueueCore::DeliverNext(ConsumerId id, Consumer& consumer, ReadyLanes& lanes
     next_rate_ns_ = std::min(next_rate_ns_, delivery_rate_.NextNs(settings_.max_delivery_rate));
     return false;
   }
-  const bool delivered =
-      head->sequence == plain
-          ? DeliverFresh(id, consumer, *chunks_.at(*fresh_.begin()), head->alone)
-          : DeliverHeld(id, consumer, head->sequence);
+  const bool delivered = head->sequence == plain
+                             ? DeliverFresh(id, consumer, *chunks_.at(*fresh_.begin()), head->alone)
+                             : DeliverHeld(id, consumer, head->sequence);
   if (delivered) lanes.Served(head->priority, now_ns());
   return delivered;
 }

@@ -60,36 +60,6 @@ void QueueCore::Handle(Explain& event) {
   Send(RequestDone{event.request, QueueExplainer(*this).Explain(event.subject)});
 }
 
-MessageStatus QueueCore::StatusOf(Sequence sequence) const {
-  if (open_chunk_ != nullptr && sequence >= open_chunk_->key.first_sequence) {
-    return MessageStatus::kReady;
-  }
-  const Chunk* chunk = FindChunk(sequence);
-  const std::optional<std::uint32_t> index =
-      chunk == nullptr ? std::nullopt : chunk->IndexOf(sequence);
-  if (!index.has_value()) {
-    for (const auto& [id, prepared] : prepared_) {
-      if (prepared.chunk != nullptr && prepared.chunk->IndexOf(sequence).has_value()) {
-        return MessageStatus::kReady;
-      }
-    }
-    return MessageStatus::kSettled;
-  }
-  if (chunk->settled.Contains(*index)) return MessageStatus::kSettled;
-  if (const Held* held = held_.Find(sequence)) {
-    switch (held->state) {
-      case storage::HeldState::kReady:
-        return MessageStatus::kReady;
-      case storage::HeldState::kDelayed:
-        return MessageStatus::kDelayed;
-      case storage::HeldState::kParked:
-        return MessageStatus::kParked;
-    }
-  }
-  const bool fresh = *index >= chunk->cursor && !chunk->held.Contains(*index);
-  return fresh ? MessageStatus::kReady : MessageStatus::kInFlight;
-}
-
 void QueueCore::Note(Transition transition, Sequence first, Sequence last, std::uint32_t attempt,
                      const std::string& client, const std::string& text) {
   if (!history_.on()) return;

@@ -53,9 +53,8 @@ void QueueCore::FenceProducer(const ProducerId& id, AttachedPublisher& attached)
   if (known->connected == 0) return;
   const PublisherId old = known->connected;
   DropPublisher(old);
-  Send(PublisherGone{
-      old, GoAwayCode::kFenced,
-      MakeError(Reason::kFenced, "the same producer_id opened another stream")});
+  Send(PublisherGone{old, GoAwayCode::kFenced,
+                     MakeError(Reason::kFenced, "the same producer_id opened another stream")});
 }
 
 std::optional<ErrorInfo> QueueCore::TooManyProducers(const AttachPublisher& event) {
@@ -69,11 +68,13 @@ std::optional<ErrorInfo> QueueCore::TooManyProducers(const AttachPublisher& even
     return std::nullopt;
   }
   const std::string holder =
-      publishers_.empty() ? "" : absl::StrCat(", held by \"", publishers_.begin()->second.client_name, "\"");
-  ErrorInfo error = MakeError(
-      Reason::kCardinality,
-      absl::StrCat("it takes ", settings_.max_producers, " publishers at a time", holder,
-                   "; close that one, ask with take_over, or raise max_producers"));
+      publishers_.empty()
+          ? ""
+          : absl::StrCat(", held by \"", publishers_.begin()->second.client_name, "\"");
+  ErrorInfo error =
+      MakeError(Reason::kCardinality,
+                absl::StrCat("it takes ", settings_.max_producers, " publishers at a time", holder,
+                             "; close that one, ask with take_over, or raise max_producers"));
   error.limit = settings_.max_producers;
   error.current = publishers_.size();
   return error;
@@ -220,7 +221,8 @@ std::optional<ErrorInfo> QueueCore::RefusalFor(const IncomingMessage& message,
                      "it is closed and takes no messages; reopen it or publish elsewhere");
   }
   if (publish_paused()) {
-    return MakeError(Reason::kQueuePaused, "publishing is paused; resume the queue, or retry later");
+    return MakeError(Reason::kQueuePaused,
+                     "publishing is paused; resume the queue, or retry later");
   }
   if (around_->disk_low) {
     ErrorInfo error = MakeError(

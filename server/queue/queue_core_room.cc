@@ -16,22 +16,6 @@ constexpr TransactionId kDivertBit = TransactionId{1} << 63;
 
 }  // namespace
 
-bool QueueCore::HasRoom(std::uint64_t charge_bytes) const {
-  if (bytes_ > settings_.max_bytes || charge_bytes > settings_.max_bytes - bytes_) return false;
-  return rendezvous() ? HasTaker() : messages_ < settings_.max_messages;
-}
-
-bool QueueCore::HasTaker() const {
-  if (consume_paused()) return false;
-  const std::uint64_t untaken = ReadyCount() + committing_;
-  std::uint64_t credit = 0;
-  for (const auto& [messages, id] : idle_credit_) {
-    credit += static_cast<std::uint64_t>(messages);
-    if (credit > untaken) return true;
-  }
-  return false;
-}
-
 Verdict QueueCore::JudgeRoom(const IncomingMessage& message) {
   const OverflowPolicy policy = settings_.overflow_policy;
   if (policy == OverflowPolicy::kDropOldest) {
@@ -91,13 +75,12 @@ void QueueCore::Divert(const Waiter& waiter, const IncomingMessage& message,
   if (!message.idempotency_key.empty()) {
     dedup_.Insert(message.key_hash, {0, message.digest, MonoMs(), kDivertBit | id});
   }
-  Send(DivertToDeadLetter{.divert = id,
-                          .charge_bytes = message.charge_bytes,
-                          .element = message.element,
-                          .owner = waiter.batch.owner,
-                          .origin = {.queue = name_,
-                                     .reason = "the queue was full",
-                                     .time_ms = around_->now.wall_ms}});
+  Send(DivertToDeadLetter{
+      .divert = id,
+      .charge_bytes = message.charge_bytes,
+      .element = message.element,
+      .owner = waiter.batch.owner,
+      .origin = {.queue = name_, .reason = "the queue was full", .time_ms = around_->now.wall_ms}});
 }
 
 void QueueCore::FinishDivert(std::uint64_t divert) {
@@ -133,42 +116,6 @@ void QueueCore::Handle(DivertFailed& event) {
 
 // ---- errors
 
-ErrorInfo QueueCore::FullError() const {
-  if (rendezvous()) {
-    return MakeError(Reason::kQueueFull,
-                     "max_messages is 0 (a rendezvous) and no consumer with credit is waiting; "
-                     "attach one, or use overflow_policy BLOCK");
-  }
-  const bool by_count = messages_ >= settings_.max_messages;
-  ErrorInfo error = MakeError(
-      Reason::kQueueFull,
-      by_count ? absl::StrCat("it holds ", messages_, " of max_messages ", settings_.max_messages)
-               : absl::StrCat("it holds ", bytes_, " of max_bytes ", settings_.max_bytes));
-  absl::StrAppend(&error.message, "; consume some, raise the limit, or use overflow_policy BLOCK");
-  error.limit = by_count ? settings_.max_messages : settings_.max_bytes;
-  error.current = by_count ? messages_ : bytes_;
-  return error;
-}
-
-ErrorInfo QueueCore::DedupFullError() const {
-  ErrorInfo error = MakeError(Reason::kDedupFull,
-                              "every idempotency key of dedup_max_entries is within its window");
-  error.limit = settings_.dedup_max_entries;
-  error.current = dedup_.size();
-  return error;
-}
-
-ErrorInfo QueueCore::WaitError(WaitFor what) const {
-  if (what != WaitFor::kRate) return FullError();
-  const std::uint64_t rate = settings_.max_publish_rate;
-  ErrorInfo error = MakeError(Reason::kRateLimited,
-                              absl::StrCat("max_publish_rate is ", rate, " messages a second"));
-  error.limit = rate;
-  error.retry_after_ms =
-      std::max<std::int64_t>(1, (publish_rate_.NextNs(rate) - now_ns()) / kNsPerMs + 1);
-  return error;
-}
-
 // ---- waiting
 
 void QueueCore::Enqueue(Waiter waiter) {
@@ -186,7 +133,8 @@ void QueueCore::Enqueue(Waiter waiter) {
 
 void QueueCore::TellBlocked(const Waiter& waiter) {
   const WaitFor what = waiters_.empty() ? waiter.waits_for : WaitFor::kRoom;
-  const bool short_wait = what == WaitFor::kKey || what == WaitFor::kCommit || what == WaitFor::kRefs;
+  const bool short_wait =
+      what == WaitFor::kKey || what == WaitFor::kCommit || what == WaitFor::kRefs;
   const auto publisher = publishers_.find(waiter.batch.publisher);
   if (short_wait || publisher == publishers_.end() || publisher->second.told) return;
   publisher->second.told = true;

@@ -62,7 +62,8 @@ void QueueCore::ApplyOutcome(const FlightRun& run, SettleOutcome& outcome) {
   } else if (std::holds_alternative<AckOutcome>(outcome)) {
     Ack(run);
   } else if (auto* retry = std::get_if<RetryOutcome>(&outcome)) {
-    const std::int64_t backoff = BackoffNs(settings_.retry_backoff, run.attempt, run.chunk->SequenceAt(run.first_index));
+    const std::int64_t backoff =
+        BackoffNs(settings_.retry_backoff, run.attempt, run.chunk->SequenceAt(run.first_index));
     totals_.retried += run.count;
     Note(Transition::kRetried, run, retry->error);
     Return(run, true, retry->delay_ns.value_or(backoff), retry->error);
@@ -218,8 +219,9 @@ void QueueCore::ExpireLeases() {
   for (const FlightRun& run : in_flight_.TakeExpired(now_ns())) {
     totals_.lease_expired += run.count;
     if (consumers_.contains(run.consumer)) lost[run.consumer].push_back(run.range());
-    const std::int64_t delay =
-        run.started ? BackoffNs(settings_.retry_backoff, run.attempt, run.chunk->SequenceAt(run.first_index)) : 0;
+    const std::int64_t delay = run.started ? BackoffNs(settings_.retry_backoff, run.attempt,
+                                                       run.chunk->SequenceAt(run.first_index))
+                                           : 0;
     Note(Transition::kLeaseExpired, run);
     Return(run, run.started, delay, "the lease expired");
   }

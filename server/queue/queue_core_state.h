@@ -36,7 +36,7 @@ class QuotaLedger {
 struct Surroundings {
   Now now;
   bool disk_low = false;
-  bool cache_full = false;  // bodies of this turn's commits should not stay in memory
+  bool cache_full = false;        // bodies of this turn's commits should not stay in memory
   QuotaLedger* ledger = nullptr;  // null: the namespace has no quota
 };
 
@@ -47,9 +47,9 @@ struct Publisher {
   std::optional<ProducerId> producer;
   std::string client_name;
   WallMs since_ms = 0;
-  std::uint32_t waiting = 0;      // its batches in waiters
-  bool told = false;              // that it is blocked
-  WallMs blocked_since_ms = 0;    // while it waits
+  std::uint32_t waiting = 0;    // its batches in waiters
+  bool told = false;            // that it is blocked
+  WallMs blocked_since_ms = 0;  // while it waits
 };
 
 struct Consumer {
@@ -67,7 +67,7 @@ struct Consumer {
   WallMs since_ms = 0;
   DeliveryId fence = 0;  // single_active, max_consumers 1
   std::uint64_t delivered = 0, acked = 0;
-  ReadyLanes own;  // STICKY: first messages of the keys that belong to it
+  ReadyLanes own;                   // STICKY: first messages of the keys that belong to it
   std::vector<DeliveryRun> outbox;  // of this turn
   std::uint64_t outbox_messages = 0;
   std::uint64_t outbox_bytes = 0;

@@ -167,8 +167,7 @@ void QueueCore::PlanWallCheck() {
   if (settings_.default_ttl.count() > 0) {
     const auto next = chunks_.lower_bound(ttl_scanned_);
     if (next != chunks_.end()) {
-      due_ms =
-          std::min(due_ms, next->second->publish_time_ms + settings_.default_ttl.count());
+      due_ms = std::min(due_ms, next->second->publish_time_ms + settings_.default_ttl.count());
     }
   }
   if (due_ms == INT64_MAX) {

@@ -62,8 +62,7 @@ bool QueueCore::JudgeTransaction(const Waiter& waiter, std::vector<std::size_t>&
     const SpecialFields* special =
         message.special == 0 ? nullptr : &waiter.batch.specials[message.special - 1];
     // A dead letter was checked against the rules of its own queue.
-    std::optional<ErrorInfo> refusal =
-        RefusalFor(message, waiter.bypass_dedup ? nullptr : special);
+    std::optional<ErrorInfo> refusal = RefusalFor(message, waiter.bypass_dedup ? nullptr : special);
     const bool has_key = !message.idempotency_key.empty() && !waiter.bypass_dedup;
     if (!refusal.has_value() && has_key) {
       if (auto known = CheckKey(message)) {
@@ -109,8 +108,8 @@ Verdict QueueCore::JudgeTransactionRoom(const Waiter& waiter,
     if (waits) return WaitFor::kRate;
     return WaitError(WaitFor::kRate);
   }
-  const bool could = count <= std::max<std::uint64_t>(settings_.max_messages, 1) &&
-                     bytes <= settings_.max_bytes;
+  const bool could =
+      count <= std::max<std::uint64_t>(settings_.max_messages, 1) && bytes <= settings_.max_bytes;
   if (settings_.overflow_policy == OverflowPolicy::kDropOldest && could && !waiter.bypass_dedup) {
     while (!room() && DropOldest()) {
     }

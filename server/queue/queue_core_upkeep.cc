@@ -159,12 +159,6 @@ void QueueCore::EraseChunk(Chunk& chunk) {
   chunks_.erase(first);
 }
 
-Chunk* QueueCore::FindChunk(Sequence sequence) const {
-  auto next = chunks_.upper_bound(sequence);
-  if (next == chunks_.begin()) return nullptr;
-  return std::prev(next)->second.get();
-}
-
 // ---- the way back from disk
 
 void QueueCore::Restore(RecoveredQueue& recovered, const Now& now) {
@@ -221,9 +215,8 @@ void QueueCore::RestoreAttempts(RecoveredQueue& recovered, const Now& now) {
     const std::optional<std::uint32_t> index =
         chunk == nullptr ? std::nullopt : chunk->IndexOf(sequence);
     if (!index.has_value() || chunk->settled.Contains(*index)) continue;
-    Held held{.attempts = attempt.attempts,
-              .state = attempt.state,
-              .notes = std::move(attempt.notes)};
+    Held held{
+        .attempts = attempt.attempts, .state = attempt.state, .notes = std::move(attempt.notes)};
     if (held.state == storage::HeldState::kDelayed) {
       const std::int64_t wait_ms = std::max<WallMs>(0, attempt.not_before_ms - now.wall_ms);
       held.wait = Wait::kRetry;

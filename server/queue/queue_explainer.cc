@@ -37,11 +37,10 @@ std::optional<Explanation> QueueExplainer::QueueHolds() {
   }
   const std::uint64_t rate = core_.settings_.max_delivery_rate;
   if (core_.delivery_rate_.Available(core_.now_ns(), rate) == 0) {
-    return Explanation{
-        .cause = Cause::kDeliveryRate,
-        .text = absl::StrCat("max_delivery_rate is ", rate, " messages a second"),
-        .until_ms = WallOf(core_.delivery_rate_.NextNs(rate)),
-        .limit = rate};
+    return Explanation{.cause = Cause::kDeliveryRate,
+                       .text = absl::StrCat("max_delivery_rate is ", rate, " messages a second"),
+                       .until_ms = WallOf(core_.delivery_rate_.NextNs(rate)),
+                       .limit = rate};
   }
   return std::nullopt;
 }
@@ -99,10 +98,11 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainQueue&) {
   if (!causes.empty()) return causes;
   if (core_.in_flight_.messages() > 0) {
     const FlightRun& oldest = core_.in_flight_.runs().begin()->second;
-    causes.push_back({.cause = Cause::kInFlight,
-                      .text = "every message that is not delayed or parked is in flight",
-                      .resource = Client("consumer", oldest.consumer, core_.NameOf(oldest.consumer)),
-                      .delivery_id = oldest.first});
+    causes.push_back(
+        {.cause = Cause::kInFlight,
+         .text = "every message that is not delayed or parked is in flight",
+         .resource = Client("consumer", oldest.consumer, core_.NameOf(oldest.consumer)),
+         .delivery_id = oldest.first});
   }
   if (!core_.held_.live().empty() && core_.held_.delayed() > 0) {
     for (const auto& [sequence, held] : core_.held_.live()) {
@@ -230,7 +230,8 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainPublisher& subject) {
     if (waiting != nullptr) {
       causes.push_back(WhyWaits(*waiting, waiting == &core_.waiters_.front()));
     } else if (core_.closed_) {
-      causes.push_back({.cause = Cause::kClosed, .text = "the queue is closed", .resource = client});
+      causes.push_back(
+          {.cause = Cause::kClosed, .text = "the queue is closed", .resource = client});
     } else if (core_.publish_paused()) {
       causes.push_back(
           {.cause = Cause::kPublishPaused, .text = "publishing is paused", .resource = client});
@@ -242,9 +243,8 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainPublisher& subject) {
       causes.push_back(*refused);
       causes.back().resource = client;
     } else if (!core_.sent_.empty() && core_.committing_ > 0) {
-      causes.push_back({.cause = Cause::kCommitting,
-                        .text = "a commit is under way",
-                        .resource = client});
+      causes.push_back(
+          {.cause = Cause::kCommitting, .text = "a commit is under way", .resource = client});
     } else {
       causes.push_back({.cause = Cause::kIdle,
                         .text = "it may publish; everything it sent has been decided",
@@ -266,11 +266,10 @@ std::optional<Explanation> QueueExplainer::Refuses() {
   const bool drops = core_.settings_.overflow_policy == OverflowPolicy::kDropOldest;
   if (!drops && !core_.HasRoom(1)) {
     const ErrorInfo full = core_.FullError();
-    return Explanation{
-        .cause = core_.rendezvous() ? Cause::kNoRendezvous : Cause::kQueueFull,
-        .text = full.message,
-        .limit = full.limit,
-        .current = full.current};
+    return Explanation{.cause = core_.rendezvous() ? Cause::kNoRendezvous : Cause::kQueueFull,
+                       .text = full.message,
+                       .limit = full.limit,
+                       .current = full.current};
   }
   if (core_.around_->ledger != nullptr) {
     if (const auto quota = core_.around_->ledger->Full()) {
@@ -297,9 +296,10 @@ std::optional<Explanation> QueueExplainer::KeyHolds(const KeyState& key) {
     const bool flies = core_.in_flight_.HoldsAll({key.flight, key.flight});
     return Explanation{
         .cause = flies ? Cause::kKeyHeld : Cause::kCommitting,
-        .text = flies ? absl::StrCat("key \"", key.name, "\" is held by delivery ", key.flight,
-                                     " of ", Client("consumer", key.holder, core_.NameOf(key.holder)))
-                      : absl::StrCat("the settle of key \"", key.name, "\" is being committed"),
+        .text = flies
+                    ? absl::StrCat("key \"", key.name, "\" is held by delivery ", key.flight,
+                                   " of ", Client("consumer", key.holder, core_.NameOf(key.holder)))
+                    : absl::StrCat("the settle of key \"", key.name, "\" is being committed"),
         .resource = Client("consumer", key.holder, core_.NameOf(key.holder)),
         .delivery_id = key.flight};
   }
@@ -317,8 +317,10 @@ std::optional<Explanation> QueueExplainer::KeyHolds(const KeyState& key) {
     const Consumer& owner = core_.consumers_.at(key.placed_with);
     if (auto holds = ConsumerHolds(key.placed_with, owner)) {
       return Explanation{.cause = Cause::kStickyOwnerBusy,
-                         .text = absl::StrCat("key \"", key.name, "\" belongs to a consumer that "
-                                              "cannot take: ", holds->text),
+                         .text = absl::StrCat("key \"", key.name,
+                                              "\" belongs to a consumer that "
+                                              "cannot take: ",
+                                              holds->text),
                          .resource = Client("consumer", key.placed_with, owner.client_name),
                          .sequence = head};
     }
@@ -391,9 +393,8 @@ Explanation QueueExplainer::WhyInFlight(Sequence sequence, const Chunk& chunk,
                                         std::uint32_t index) {
   const FlightRun* run = core_.in_flight_.Find(&chunk, index);
   if (run == nullptr) {
-    return {.cause = Cause::kCommitting,
-            .text = "its settle is being committed",
-            .sequence = sequence};
+    return {
+        .cause = Cause::kCommitting, .text = "its settle is being committed", .sequence = sequence};
   }
   return {.cause = Cause::kInFlight,
           .text = absl::StrCat("attempt ", run->attempt, " is with ",
@@ -416,7 +417,8 @@ Explanation QueueExplainer::WhyReady(Sequence sequence, const Chunk& chunk) {
     why = *KeyHolds(*held->key);
   } else {
     const auto head = core_.lanes_.Next(core_.FirstFresh(), core_.now_ns(), kNever);
-    const bool placed_here = held == nullptr || held->key == nullptr || held->key->placed == sequence;
+    const bool placed_here =
+        held == nullptr || held->key == nullptr || held->key->placed == sequence;
     if (placed_here && head.has_value() && head->sequence == sequence) {
       why = NobodyTakes();
     } else {

@@ -9,13 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "server/queue/queue_core.h"
+#include "server/queue/queue_core_data.h"
 
 namespace mqd::queue {
 
 class QueueExplainer {
  public:
-  explicit QueueExplainer(QueueCore& core) : core_(core) {}
+  explicit QueueExplainer(const QueueData& core) : core_(core) {}
 
   /// The most important cause first; never empty.
   std::vector<Explanation> Explain(const ExplainSubject& subject);
@@ -46,7 +46,7 @@ class QueueExplainer {
   WallMs WallOf(std::int64_t steady_ns) const;
   std::string Client(const char* kind, std::uint64_t id, const std::string& name) const;
 
-  QueueCore& core_;
+  const QueueData& core_;
 };
 
 }  // namespace mqd::queue

@@ -103,7 +103,8 @@ std::vector<PeekedMessage> QueueInspector::PeekChunks(const struct Peek& peek) c
 ClientList QueueInspector::Clients() const {
   ClientList list;
   for (const auto& [id, publisher] : core_.publishers_) {
-    PublisherInfo info{.id = id, .client_name = publisher.client_name, .since_ms = publisher.since_ms};
+    PublisherInfo info{
+        .id = id, .client_name = publisher.client_name, .since_ms = publisher.since_ms};
     for (const Waiter& waiter : core_.waiters_) {
       if (waiter.transaction == 0 && waiter.batch.publisher == id) {
         info.waiting += waiter.batch.messages.size() - waiter.next;

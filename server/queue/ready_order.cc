@@ -1,11 +1,12 @@
 // ready_order.cc: step 3 of 5 (queue). Which ready message stands where: with the plain ones of
 // its chunk, in a lane for anybody, or in line behind others of its ordering key.
 
+#include "server/queue/ready_order.h"
+
 #include <algorithm>
 #include <utility>
 
 #include "proto/base/assert.h"
-#include "server/queue/ready_order.h"
 
 namespace mqd::queue {
 
@@ -42,12 +43,6 @@ Held ReadyOrder::TakeHeld(Sequence sequence) {
 }
 
 // ---- plain messages
-
-Sequence ReadyOrder::FirstFresh() const {
-  if (fresh_.empty()) return ReadyLanes::kNone;
-  const Chunk& chunk = *chunks_.at(*fresh_.begin());
-  return chunk.SequenceAt(chunk.NextFresh());
-}
 
 void ReadyOrder::RefreshFresh(const Chunk& chunk) {
   if (chunk.committed && chunk.NextFresh() < chunk.count) {

@@ -28,8 +28,6 @@ class ReadyOrder : protected QueueData {
   /// After ordering or dispatch_policy changed.
   void Reindex();
 
-  /// The first plain message, or ReadyLanes::kNone.
-  Sequence FirstFresh() const;
   /// After messages of `chunk` were delivered, held or settled.
   void RefreshFresh(const Chunk& chunk);
 

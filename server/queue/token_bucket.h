@@ -25,9 +25,7 @@ class TokenBucket {
     return static_cast<std::uint64_t>(room / Interval(rate));
   }
   /// When the next one may go; not after now when one may go at once.
-  std::int64_t NextNs(std::uint64_t rate) const {
-    return full_ns_ + Interval(rate) - Burst(rate);
-  }
+  std::int64_t NextNs(std::uint64_t rate) const { return full_ns_ + Interval(rate) - Burst(rate); }
   void Take(std::int64_t now_ns, std::uint64_t rate, std::uint64_t messages) {
     if (rate == kUnlimited) return;
     full_ns_ = std::max(full_ns_, now_ns) + static_cast<std::int64_t>(messages) * Interval(rate);

@@ -54,12 +54,11 @@ class Transaction : public std::enable_shared_from_this<Transaction> {
   }
 
   void CommitAtSource() {
-    source_.queue->Commit(
-        {id_, std::move(source_.entries), std::move(source_.leaving),
-         std::move(source_.diverted), std::move(parts_), flush_},
-        [self = shared_from_this()](QueueActor::CommitOutcome outcome) {
-          self->OnCommitted(std::move(outcome));
-        });
+    source_.queue->Commit({id_, std::move(source_.entries), std::move(source_.leaving),
+                           std::move(source_.diverted), std::move(parts_), flush_},
+                          [self = shared_from_this()](QueueActor::CommitOutcome outcome) {
+                            self->OnCommitted(std::move(outcome));
+                          });
   }
 
   void OnCommitted(QueueActor::CommitOutcome outcome) {

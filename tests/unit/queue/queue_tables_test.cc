@@ -9,7 +9,10 @@
 #include "server/queue/held_table.h"
 #include "server/queue/in_flight.h"
 #include "server/queue/interval_set.h"
+#include "server/queue/key_table.h"
 #include "server/queue/producer_table.h"
+#include "server/queue/ready_lanes.h"
+#include "server/queue/token_bucket.h"
 
 namespace mqd::queue {
 namespace {
@@ -121,22 +124,116 @@ TEST_F(InFlightTest, RepointedRunsFollowTheirMessages) {
 
 // ---- HeldTable
 
+Held Delayed(Wait wait, std::int64_t due) {
+  return {.state = storage::HeldState::kDelayed, .wait = wait, .due = due};
+}
+
 TEST(HeldTableTest, DelayedMessagesBecomeReadyInTime) {
   HeldTable table;
-  table.Add(7, {.state = storage::HeldState::kDelayed, .due_ns = 50});
-  table.Add(5, {.state = storage::HeldState::kDelayed, .due_ns = 60});
+  table.Add(7, Delayed(Wait::kRetry, 50));
+  table.Add(5, Delayed(Wait::kDelay, 60));
   table.Add(6, {.state = storage::HeldState::kParked});
   EXPECT_EQ(table.earliest_due_ns(), 50);
-  table.ReadyUntil(50);
-  EXPECT_EQ(table.FirstReady(), 7u);
-  table.ReadyUntil(60);
-  EXPECT_EQ(table.FirstReady(), 5u);
+  EXPECT_THAT(table.TakeDue({.steady_ns = 50}, 10), ElementsAre(7));
+  EXPECT_THAT(table.TakeDue({.steady_ns = 60}, 10), ElementsAre(5));
   EXPECT_EQ(table.parked(), 1u);
   EXPECT_EQ(table.delayed(), 0u);
-  table.Take(5);
-  table.Take(7);
-  EXPECT_FALSE(table.HasReady());
   EXPECT_EQ(table.Find(6)->state, storage::HeldState::kParked);
+}
+
+TEST(HeldTableTest, WallTimesAreDueOnTheWallClockOnly) {
+  HeldTable table;
+  table.Add(3, Delayed(Wait::kWallTime, 1'000));
+  EXPECT_EQ(table.earliest_wall_ms(), 1'000);
+  EXPECT_EQ(table.earliest_due_ns(), kNever);
+  EXPECT_THAT(table.TakeDue({.steady_ns = INT64_MAX - 1, .wall_ms = 999}, 10), IsEmpty());
+  EXPECT_THAT(table.TakeDue({.steady_ns = 0, .wall_ms = 1'000}, 10), ElementsAre(3));
+}
+
+// ---- ReadyLanes
+
+TEST(ReadyLanesTest, HigherPriorityGoesFirstThenSequence) {
+  ReadyLanes lanes;
+  lanes.Add(0, 1);
+  lanes.Add(9, 5);
+  lanes.Add(9, 4);
+  EXPECT_EQ(lanes.Next(ReadyLanes::kNone, 0, 100)->sequence, 4u);
+  lanes.Remove(9, 4);
+  lanes.Remove(9, 5);
+  EXPECT_EQ(lanes.Next(ReadyLanes::kNone, 0, 100)->sequence, 1u);
+}
+
+TEST(ReadyLanesTest, PlainMessagesStandInLaneZeroBySequence) {
+  ReadyLanes lanes;
+  lanes.Add(0, 5);
+  EXPECT_EQ(lanes.Next(3, 0, 100)->sequence, 3u);
+  EXPECT_EQ(lanes.Next(8, 0, 100)->sequence, 5u);
+  EXPECT_FALSE(lanes.Next(8, 0, 100)->alone);
+}
+
+TEST(ReadyLanesTest, LaneThatWaitedForTheFloorGetsOneTurn) {
+  ReadyLanes lanes;
+  lanes.Add(0, 1);
+  lanes.Add(9, 2);
+  lanes.Add(9, 3);
+  lanes.Observe(ReadyLanes::kNone, 0);
+  EXPECT_EQ(lanes.Next(ReadyLanes::kNone, 99, 100)->priority, 9u);
+  EXPECT_EQ(lanes.Next(ReadyLanes::kNone, 100, 100)->priority, 9u) << "lane 9 waited as long";
+  lanes.Served(9, 100);
+  EXPECT_EQ(lanes.Next(ReadyLanes::kNone, 100, 100)->priority, 0u);
+  lanes.Served(0, 100);
+  EXPECT_EQ(lanes.Next(ReadyLanes::kNone, 150, 100)->priority, 9u);
+}
+
+// ---- TokenBucket
+
+TEST(TokenBucketTest, RateIsKeptWithABurstOfATenthOfASecond) {
+  TokenBucket bucket;
+  EXPECT_EQ(bucket.Available(0, 100), 10u);
+  bucket.Take(0, 100, 10);
+  EXPECT_EQ(bucket.Available(0, 100), 0u);
+  EXPECT_EQ(bucket.NextNs(100), 10'000'000);
+  EXPECT_EQ(bucket.Available(10'000'000, 100), 1u);
+  EXPECT_EQ(bucket.Available(1'000'000'000, 100), 10u);
+}
+
+TEST(TokenBucketTest, SlowRatesLetOneThroughAtATime) {
+  TokenBucket bucket;
+  bucket.Take(0, 2, 1);
+  EXPECT_EQ(bucket.Available(499'999'999, 2), 0u);
+  EXPECT_EQ(bucket.Available(500'000'000, 2), 1u);
+  EXPECT_EQ(bucket.Available(0, kUnlimited), UINT64_MAX);
+}
+
+// ---- KeyTable
+
+TEST(KeyTableTest, BusyOrWaitingKeysStay) {
+  KeyTable keys;
+  KeyState& key = keys.Get("a");
+  key.busy = 1;
+  keys.DropIfIdle(key);
+  EXPECT_EQ(keys.Find("a"), &key);
+  key.busy = 0;
+  keys.DropIfIdle(key);
+  EXPECT_EQ(keys.Find("a"), nullptr);
+}
+
+TEST(KeyTableTest, OnlyKeysOfTheOneThatLeftMove) {
+  int moved = 0;
+  for (int i = 0; i < 1'000; ++i) {
+    const std::uint64_t hash = HashOfKey("key" + std::to_string(i));
+    const auto best = [hash](std::initializer_list<ConsumerId> consumers) {
+      return *std::max_element(
+          consumers.begin(), consumers.end(),
+          [hash](ConsumerId a, ConsumerId b) { return KeyScore(hash, a) < KeyScore(hash, b); });
+    };
+    const ConsumerId before = best({1, 2, 3, 4});
+    if (before != 3) {
+      EXPECT_EQ(best({1, 2, 4}), before);
+    }
+    moved += before == 3;
+  }
+  EXPECT_NEAR(moved, 250, 60);
 }
 
 // ---- DedupIndex
