@@ -1,7 +1,7 @@
 #pragma once
 
-// rpc_broker.h: the services and sessions over queues in memory, in this process, with a clock for
-// sessions that the test moves.
+// rpc_broker.h: the services and sessions over queues in memory, or over a registry of the test's,
+// in this process, with a clock for sessions that the test moves.
 //
 // Threads: one at a time; gRPC and the pool have their own.
 // Ownership: streams must end before it.
@@ -27,8 +27,12 @@ namespace mqd::rpc {
 
 class RpcBroker {
  public:
-  explicit RpcBroker(const Authorizer& authorizer)
-      : registry_(queue::QueueRegistry::Open(store_, pool_.get_executor(), {}).value()),
+  explicit RpcBroker(const Authorizer& authorizer) : RpcBroker(authorizer, nullptr) {}
+
+  RpcBroker(const Authorizer& authorizer, std::unique_ptr<queue::QueueRegistry> registry)
+      : registry_(registry != nullptr
+                      ? std::move(registry)
+                      : queue::QueueRegistry::Open(store_, pool_.get_executor(), {}).value()),
         deps_{.registry = *registry_,
               .store = store_,
               .authorizer = authorizer,
@@ -46,6 +50,7 @@ class RpcBroker {
     channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
                                    grpc::InsecureChannelCredentials());
     stub_ = v1::BrokerService::NewStub(channel_);
+    admin_stub_ = v1::AdminService::NewStub(channel_);
   }
 
   ~RpcBroker() {
@@ -79,6 +84,7 @@ class RpcBroker {
   }
 
   v1::BrokerService::Stub& stub() { return *stub_; }
+  v1::AdminService::Stub& admin() { return *admin_stub_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
   SessionList& sessions() { return sessions_; }
 
@@ -93,6 +99,7 @@ class RpcBroker {
   std::unique_ptr<grpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::BrokerService::Stub> stub_;
+  std::unique_ptr<v1::AdminService::Stub> admin_stub_;
 };
 
 }  // namespace mqd::rpc
