@@ -215,14 +215,13 @@ inline constexpr std::chrono::milliseconds kIdleExpiryMin = std::chrono::seconds
 
 // ---- namespaces and tasks --------------------
 
-/// Namespaces with a row: each is looked through by lists, and costs memory without a queue.
+/// Namespaces with a row: each costs memory without a queue.
 inline constexpr std::uint32_t kNamespacesMax = 10'000;
-
-/// Redrive tasks that run or wait at the same time: each reads bodies and holds a batch of them.
+/// Redrive tasks that run or wait at the same time: each holds a batch of bodies.
 inline constexpr std::uint32_t kRedrivesRunningMax = 16;
-/// Ended ones that are kept to be asked about; the one that ended first is forgotten first.
+/// Ended ones that are kept to be asked about; the first to end is forgotten first.
 inline constexpr std::uint32_t kRedrivesEndedMax = 100;
-/// Messages that a redrive moves in one atomic step; as many are locked in place and written again.
+/// Messages that a redrive moves in one atomic step: what its target must have room for at once.
 inline constexpr std::uint32_t kRedriveBatchMax = 64;
 /// A redrive whose target does not take a message tries again after this.
 inline constexpr std::chrono::milliseconds kRedriveRetry = std::chrono::seconds(1);
