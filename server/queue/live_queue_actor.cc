@@ -19,7 +19,10 @@ LiveQueueActor::LiveQueueActor(ActorDeps deps, RecoveredQueue recovered)
       name_(recovered.record.name),
       core_(std::make_unique<QueueCore>(std::move(recovered),
                                         FirstDelivery(deps_.store->CurrentEpoch()), deps_.clock())),
-      timer_(deps_.pool) {}
+      timer_(deps_.pool),
+      share_(deps_.ledger) {
+  CountHeld();
+}
 
 LiveQueueActor::~LiveQueueActor() {
   deps_.cached_bytes->fetch_sub(counted_bytes_, std::memory_order_relaxed);
@@ -56,7 +59,8 @@ bool LiveQueueActor::TakeMail(std::vector<Ended>& ended) {
 
 void LiveQueueActor::Turn(std::vector<Ended> ended) {
   around_ = {deps_.clock(), deps_.store->DiskLow(),
-             deps_.cached_bytes->load(std::memory_order_relaxed) > deps_.cache_bytes_max};
+             deps_.cached_bytes->load(std::memory_order_relaxed) > deps_.cache_bytes_max,
+             share_.gate()};
   for (const Ended& commit : ended) EndCommit(commit);
   if (failing_ && !turn_.empty()) {
     base::MutexLock lock(mutex_);
@@ -68,12 +72,16 @@ void LiveQueueActor::Turn(std::vector<Ended> ended) {
   turn_.clear();
   if (!failing_) {
     core_->EndTurn(around_, effects_);
+    CountHeld();
     Perform();
   }
   if (failing_ && appends_outstanding_ == 0) RebuildNow();
 }
 
-void LiveQueueActor::Step(Event event) { core_->Step(std::move(event), around_, effects_); }
+void LiveQueueActor::Step(Event event) {
+  core_->Step(std::move(event), around_, effects_);
+  CountHeld();
+}
 
 void LiveQueueActor::EndCommit(const Ended& ended) {
   MQD_ASSERT(appends_outstanding_ > 0);
@@ -136,6 +144,7 @@ void LiveQueueActor::RebuildNow() {
     core_ = std::make_unique<QueueCore>(*std::move(recovered), *core_, deps_.clock());
   }
   CountCache();
+  CountHeld();
   failing_ = false;
   base::MutexLock lock(mutex_);
   hold_mail_ = false;

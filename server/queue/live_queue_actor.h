@@ -22,8 +22,10 @@
 #include "asio/any_io_executor.hpp"
 #include "asio/steady_timer.hpp"
 #include "proto/base/mutex.h"
+#include "server/queue/namespace_ledger.h"
 #include "server/queue/queue_actor.h"
 #include "server/queue/queue_core.h"
+#include "server/queue/queue_registry.h"
 
 namespace mqd::queue {
 
@@ -42,6 +44,8 @@ struct ActorDeps {
   storage::Store* store = nullptr;
   storage::ShardId shard{};
   QueueDirectory* directory = nullptr;
+  std::shared_ptr<NamespaceLedger> ledger;
+  std::function<void(const QueueAlarm&)> on_alarm;           // as RegistryOptions; may be empty
   std::shared_ptr<std::atomic<std::uint64_t>> cached_bytes;  // of all queues
   std::uint64_t cache_bytes_max = 0;
   asio::any_io_executor pool;
@@ -130,6 +134,10 @@ class LiveQueueActor final : public QueueActor,
   void Load(ChunkKey chunk);
   void ArmTimer();
   void CountCache();
+  void CountHeld();
+  void MoveFails(std::vector<Sequence> sequences, std::optional<ErrorInfo> why);
+  void DeadLettersWait(const ErrorInfo& why);
+  void WatchDeadLetters();
   void ReadPeeked(std::vector<PeekedMessage> peeked, Callback<std::vector<PeekedMessage>> done);
   void LetGoOfAll(const ErrorInfo& error);
   void RebuildNow();
@@ -152,6 +160,8 @@ class LiveQueueActor final : public QueueActor,
   asio::steady_timer timer_;
   std::int64_t armed_ns_ = kNever;
   std::uint64_t counted_bytes_ = 0;  // what this queue has added to cached_bytes
+  QuotaShare share_;
+  bool dead_letters_wait_ = false;  // and on_alarm was told so
   std::size_t appends_outstanding_ = 0;
   bool failing_ = false;   // an outcome is unknown; waiting for the other commits to end
   bool stopping_ = false;  // the store has shut down: nothing is rebuilt

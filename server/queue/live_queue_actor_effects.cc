@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "asio/post.hpp"
 #include "proto/base/assert.h"
 #include "server/queue/live_queue_actor.h"
@@ -18,12 +19,14 @@ void LiveQueueActor::Perform() {
   CountCache();
   if (effects.deleted) {
     deleted_ = true;
+    CountHeld();
     deps_.directory->Forget(name_, id_);
   }
   for (Effect& effect : effects.sends) {
     std::visit([this](auto& kind) { Perform(kind); }, effect);
   }
   if (effects.rebuild) StartFailing();
+  WatchDeadLetters();
   ArmTimer();
 }
 
@@ -75,6 +78,39 @@ void LiveQueueActor::CountCache() {
   const std::uint64_t bytes = core_->resident_body_bytes();
   deps_.cached_bytes->fetch_add(bytes - counted_bytes_, std::memory_order_relaxed);
   counted_bytes_ = bytes;
+}
+
+/// After every event, so that what one freed the next one may take.
+void LiveQueueActor::CountHeld() {
+  if (deleted_) return share_.Count(0, 0);
+  share_.Count(core_->held_messages(), core_->held_bytes());
+}
+
+// ---- alarms
+
+/// `why` is what keeps the target from taking them, if that is the reason.
+void LiveQueueActor::MoveFails(std::vector<Sequence> sequences, std::optional<ErrorInfo> why) {
+  Put([this, sequences = std::move(sequences), why = std::move(why)] {
+    for (const Sequence sequence : sequences) Step(MoveFailed{sequence});
+    if (why.has_value() && why->reason != Reason::kOutcomeUnknown) DeadLettersWait(*why);
+  });
+}
+
+void LiveQueueActor::DeadLettersWait(const ErrorInfo& why) {
+  if (std::exchange(dead_letters_wait_, true) || !deps_.on_alarm) return;
+  deps_.on_alarm({.queue = name_,
+                  .raised = true,
+                  .text = absl::StrCat("dead letters stay parked in queue ", name_,
+                                       " and are tried again every second: ", why.message)});
+}
+
+void LiveQueueActor::WatchDeadLetters() {
+  if (!dead_letters_wait_ || core_->Stats(around_.now).dead_letter_waiting > 0) return;
+  dead_letters_wait_ = false;
+  if (!deps_.on_alarm) return;
+  deps_.on_alarm({.queue = name_,
+                  .raised = false,
+                  .text = absl::StrCat("no dead letter of queue ", name_, " waits any longer")});
 }
 
 // ---- sends
@@ -195,8 +231,9 @@ void LiveQueueActor::Perform(MoveToDeadLetter& effect) {
   absl::StatusOr<std::shared_ptr<QueueActor>> target =
       deps_.directory->Find(core_->settings().dead_letter_queue);
   if (!target.ok()) {
-    for (const MoveToDeadLetter::Item& item : effect.items) Post(MoveFailed{item.sequence});
-    return;
+    std::vector<Sequence> all;
+    for (const MoveToDeadLetter::Item& item : effect.items) all.push_back(item.sequence);
+    return MoveFails(std::move(all), ErrorInfoOf(target.status()));
   }
   auto bodies = std::make_shared<std::vector<std::shared_ptr<const storage::Body>>>();
   TransactionTarget move{.queue = *target, .bypass_dedup = true};
@@ -214,7 +251,9 @@ void LiveQueueActor::Perform(MoveToDeadLetter& effect) {
   RunTransaction({shared_from_this(), {}, leaving, {}}, std::move(targets),
                  [self = shared_from_this(), leaving](const TransactionResult& result) {
                    if (result.committed) return;
-                   for (const Sequence sequence : leaving) self->Post(MoveFailed{sequence});
+                   std::optional<ErrorInfo> why;
+                   if (!result.refused_at_source) why = WhyRefused(result);
+                   self->MoveFails(leaving, std::move(why));
                  });
 }
 
@@ -230,16 +269,12 @@ void LiveQueueActor::Perform(DivertToDeadLetter& effect) {
   target.origins.push_back(std::move(effect.origin));
   std::vector<TransactionTarget> targets;
   targets.push_back(std::move(target));
-  RunTransaction({shared_from_this(), {}, {}, {effect.divert}}, std::move(targets),
-                 [self = shared_from_this(), divert = effect.divert](TransactionResult result) {
-                   if (result.committed) return;
-                   ErrorInfo error = result.error.value_or(ErrorInfo{});
-                   if (!result.publishes.empty() && !result.publishes[0].empty()) {
-                     const auto* refused = std::get_if<ErrorInfo>(&result.publishes[0][0]);
-                     if (refused != nullptr) error = *refused;
-                   }
-                   self->Post(DivertFailed{divert, std::move(error)});
-                 });
+  RunTransaction(
+      {shared_from_this(), {}, {}, {effect.divert}}, std::move(targets),
+      [self = shared_from_this(), divert = effect.divert](const TransactionResult& result) {
+        if (result.committed) return;
+        self->Post(DivertFailed{divert, WhyRefused(result)});
+      });
 }
 
 // ---- deliver_after

@@ -77,14 +77,19 @@ std::string_view NamespaceOf(std::string_view full_name) {
 absl::StatusOr<std::unique_ptr<QueueRegistry>> QueueRegistry::Open(storage::Store& store,
                                                                    asio::any_io_executor pool,
                                                                    RegistryOptions options) {
-  auto registry = std::make_unique<LiveQueueRegistry>(store, std::move(pool), options);
+  auto registry = std::make_unique<LiveQueueRegistry>(store, std::move(pool), std::move(options));
   if (absl::Status status = registry->Recover(); !status.ok()) return status;
   return registry;
 }
 
 LiveQueueRegistry::LiveQueueRegistry(storage::Store& store, asio::any_io_executor pool,
                                      RegistryOptions options)
-    : store_(store), pool_(std::move(pool)), options_(options) {}
+    : store_(store),
+      pool_(std::move(pool)),
+      options_(std::move(options)),
+      namespaces_(
+          {.store = store_, .shard = shard_, .pool = pool_, .clock = ReadClocks, .queues = *this}) {
+}
 
 LiveQueueRegistry::~LiveQueueRegistry() = default;
 
@@ -92,6 +97,8 @@ std::shared_ptr<LiveQueueActor> LiveQueueRegistry::MakeActor(RecoveredQueue reco
   ActorDeps deps{.store = &store_,
                  .shard = shard_,
                  .directory = this,
+                 .ledger = namespaces_.LedgerOf(NamespaceOf(recovered.record.name)),
+                 .on_alarm = options_.on_alarm,
                  .cached_bytes = cached_bytes_,
                  .cache_bytes_max = options_.cache_bytes,
                  .pool = pool_,
@@ -101,12 +108,14 @@ std::shared_ptr<LiveQueueActor> LiveQueueRegistry::MakeActor(RecoveredQueue reco
 
 absl::Status LiveQueueRegistry::Recover() {
   const auto start = std::chrono::steady_clock::now();
+  if (absl::Status status = namespaces_.Recover(); !status.ok()) return status;
   auto records = ListQueueRecords(store_, shard_);
   if (!records.ok()) return records.status();
   std::vector<std::shared_ptr<LiveQueueActor>> actors;
   for (storage::QueueRecord& record : *records) {
     auto recovered = RecoverQueue(store_, shard_, std::move(record));
     if (!recovered.ok()) return recovered.status();
+    namespaces_.AddQueue(NamespaceOf(recovered->record.name));
     actors.push_back(MakeActor(*std::move(recovered)));
   }
   {
@@ -152,12 +161,15 @@ std::shared_ptr<QueueActor> LiveQueueRegistry::FindById(QueueId id) const {
 
 void LiveQueueRegistry::Forget(const std::string& name, QueueId id) {
   std::shared_ptr<LiveQueueActor> gone;
-  base::MutexLock lock(mutex_);
-  const auto found = queues_.find(name);
-  if (found == queues_.end() || found->second->id() != id) return;
-  gone = std::move(found->second);
-  queues_.erase(found);
-  by_id_.erase(id);
+  {
+    base::MutexLock lock(mutex_);
+    const auto found = queues_.find(name);
+    if (found == queues_.end() || found->second->id() != id) return;
+    gone = std::move(found->second);
+    queues_.erase(found);
+    by_id_.erase(id);
+  }
+  namespaces_.RemoveQueue(NamespaceOf(name));
 }
 
 // ---- create and delete
@@ -193,6 +205,7 @@ void LiveQueueRegistry::Create(std::string name, QueueSettings settings,
   }
   if (refusal.has_value()) return done(ToStatus(*refusal));
   if (existing != nullptr) return CompareWithExisting(existing, settings, std::move(done));
+  if (auto full = namespaces_.AdmitQueue(NamespaceOf(name))) return RefuseCreation(name, *full);
   record.name = name;
   record.settings = EncodeSettings(settings);
   record.create_time_ms = ReadClocks().wall_ms;
@@ -207,6 +220,16 @@ void LiveQueueRegistry::Create(std::string name, QueueSettings settings,
                                OnCreated(name, std::move(record), std::move(settings), outcome);
                              });
                 });
+}
+
+void LiveQueueRegistry::RefuseCreation(const std::string& name, const ErrorInfo& refusal) {
+  Pending pending;
+  {
+    base::MutexLock lock(mutex_);
+    pending = std::move(creating_[name]);
+    creating_.erase(name);
+  }
+  for (auto& [wanted, done] : pending.waiting) done(ToStatus(refusal));
 }
 
 void LiveQueueRegistry::OnCreated(const std::string& name, storage::QueueRecord record,
@@ -226,6 +249,7 @@ void LiveQueueRegistry::OnCreated(const std::string& name, storage::QueueRecord 
     creating_.erase(name);
     if (actor != nullptr) AddLocked(actor);
   }
+  if (actor == nullptr) namespaces_.RemoveQueue(NamespaceOf(name));
   bool first = true;
   for (auto& [wanted, done] : pending.waiting) {
     if (actor == nullptr) {

@@ -36,6 +36,7 @@ class LiveQueueRegistry final : public QueueRegistry, public QueueDirectory {
   std::vector<std::shared_ptr<QueueActor>> List(std::string_view name_space,
                                                 std::string_view prefix, std::string_view after,
                                                 std::size_t limit) const override;
+  NamespaceRegistry& namespaces() override { return namespaces_; }
   std::size_t size() const override;
   std::uint64_t cached_body_bytes() const override;
   std::chrono::milliseconds recovery_time() const override { return recovery_time_; }
@@ -51,6 +52,7 @@ class LiveQueueRegistry final : public QueueRegistry, public QueueDirectory {
   void AddLocked(std::shared_ptr<LiveQueueActor> actor) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CompareWithExisting(const std::shared_ptr<QueueActor>& queue, const QueueSettings& settings,
                            QueueActor::Callback<CreatedQueue> done);
+  void RefuseCreation(const std::string& name, const ErrorInfo& refusal);
   void OnCreated(const std::string& name, storage::QueueRecord record, QueueSettings settings,
                  storage::Outcome outcome);
 
@@ -61,6 +63,7 @@ class LiveQueueRegistry final : public QueueRegistry, public QueueDirectory {
   const std::shared_ptr<std::atomic<std::uint64_t>> cached_bytes_ =
       std::make_shared<std::atomic<std::uint64_t>>(0);
   std::chrono::milliseconds recovery_time_{0};
+  NamespaceRegistry namespaces_;
 
   mutable base::Mutex mutex_;
   absl::btree_map<std::string, std::shared_ptr<LiveQueueActor>> queues_ ABSL_GUARDED_BY(mutex_);

@@ -7,6 +7,7 @@
 // Limits: kQueuesMax queues (server/limits.h), or fewer by configuration.
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -14,15 +15,25 @@
 
 #include "absl/status/statusor.h"
 #include "asio/any_io_executor.hpp"
+#include "server/queue/namespace_registry.h"
 #include "server/queue/queue_actor.h"
 #include "storage/store.h"
 
 namespace mqd::queue {
 
+/// Something that an operator should hear of: it begins, or it has ended.
+struct QueueAlarm {
+  std::string queue;
+  bool raised = false;
+  std::string text;  // one sentence: what, why, what to do
+};
+
 struct RegistryOptions {
   std::uint64_t queues_max = 10'000;
   std::uint64_t cache_bytes = std::uint64_t{256}
                               << 20;  // message bodies kept in memory, over all queues
+  /// Called on the thread that runs the queue; must not block. None: nobody hears of it.
+  std::function<void(const QueueAlarm&)> on_alarm;
 };
 
 struct CreatedQueue {
@@ -43,7 +54,7 @@ class QueueRegistry {
   virtual absl::StatusOr<std::shared_ptr<QueueActor>> Find(std::string_view name) const = 0;
 
   /// QUEUE_EXISTS_DIFFERENT when it exists with other settings; the message spells the difference
-  /// out.
+  /// out. QUOTA_EXCEEDED when the broker or the namespace has all its queues.
   virtual void Create(std::string name, QueueSettings settings,
                       QueueActor::Callback<CreatedQueue> done) = 0;
 
@@ -57,6 +68,8 @@ class QueueRegistry {
                                                         std::string_view prefix,
                                                         std::string_view after,
                                                         std::size_t limit) const = 0;
+
+  virtual NamespaceRegistry& namespaces() = 0;
 
   virtual std::size_t size() const = 0;
   virtual std::uint64_t cached_body_bytes() const = 0;

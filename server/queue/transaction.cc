@@ -63,6 +63,7 @@ class Transaction : public std::enable_shared_from_this<Transaction> {
 
   void OnCommitted(QueueActor::CommitOutcome outcome) {
     result_.settle = std::move(outcome.result);
+    result_.refused_at_source = !outcome.committed && !outcome.unknown;
     if (!outcome.unknown) return Finish(outcome.committed);
     for (const TransactionTarget& target : targets_) target.queue->Rebuild();
     result_.error =
@@ -108,6 +109,17 @@ class Transaction : public std::enable_shared_from_this<Transaction> {
 };
 
 }  // namespace
+
+ErrorInfo WhyRefused(const TransactionResult& result) {
+  if (result.error.has_value()) return *result.error;
+  for (const auto& [range, error] : result.settle.exceptions) return error;
+  for (const auto& target : result.publishes) {
+    for (const auto& publish : target) {
+      if (const auto* error = std::get_if<ErrorInfo>(&publish)) return *error;
+    }
+  }
+  return {.message = "nothing of the request took effect"};
+}
 
 void RunTransaction(TransactionSource source, std::vector<TransactionTarget> targets,
                     absl::AnyInvocable<void(TransactionResult)> done) {

@@ -39,12 +39,17 @@ struct TransactionTarget {
 
 struct TransactionResult {
   bool committed = false;
+  /// Every target would have taken its part; what was to leave the source is not there.
+  bool refused_at_source = false;
   SettleResult settle;
   /// For each target in the order given, for each message; empty when a target before it refused.
   std::vector<std::vector<std::variant<Sequence, Duplicate, ErrorInfo>>> publishes;
   /// Set when the whole request failed for a reason that is no entry's.
   std::optional<ErrorInfo> error;
 };
+
+/// The first reason for which `result` was not committed.
+ErrorInfo WhyRefused(const TransactionResult& result);
 
 /// What leaves the source: settled deliveries; or ready, delayed or parked messages; or publishes
 /// that it does not take itself. One of the three.

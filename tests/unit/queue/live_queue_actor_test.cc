@@ -9,12 +9,10 @@
 #include <future>
 #include <set>
 
-#include "asio/thread_pool.hpp"
 #include "proto/base/mutex.h"
-#include "server/queue/live_queue_registry.h"
 #include "server/queue/transaction.h"
-#include "storage/chaos_commit_log.h"
 #include "storage/memory_store.h"
+#include "tests/support/queue_broker.h"
 #include "tests/support/queue_harness.h"
 
 namespace mqd::queue::testing {
@@ -84,6 +82,7 @@ class ConsumeNotes final : public ConsumeSink {
   void OnWantCredit(std::uint32_t) override {}
   void OnCreditReturned(std::uint32_t, std::uint64_t, std::int64_t, bool) override {}
   void OnLeaseLost(std::uint32_t, std::vector<DeliveryRange>, LeaseLostCode) override {}
+  void OnRecall(std::uint32_t, std::vector<DeliveryRange>) override {}
   void OnEndOfQueue(std::uint32_t) override {}
   void OnDrained(std::uint32_t, std::uint64_t, std::uint64_t) override {}
   void OnGoAway(std::uint32_t, GoAwayCode, ErrorInfo) override { inbox_.Put(gone_); }
@@ -93,61 +92,6 @@ class ConsumeNotes final : public ConsumeSink {
   const std::function<void(DeliveryRun)> run_;
   const std::function<void()> gone_;
 };
-
-/// A registry on a disk. The threads end before anything they use.
-class Broker {
- public:
-  explicit Broker(std::unique_ptr<storage::Store> store)
-      : store_(std::move(store)),
-        registry_(
-            std::make_unique<LiveQueueRegistry>(*store_, pool_.get_executor(), RegistryOptions{})) {
-    const absl::Status recovered = registry_->Recover();
-    EXPECT_TRUE(recovered.ok()) << recovered;
-  }
-  ~Broker() {
-    registry_->Stop();
-    pool_.stop();
-    pool_.join();
-  }
-
-  LiveQueueRegistry& registry() { return *registry_; }
-
-  /// Starts something and waits for its callback.
-  template <class T, class Start>
-  absl::StatusOr<T> Wait(Start start) {
-    std::promise<absl::StatusOr<T>> done;
-    start([&done](absl::StatusOr<T> result) { done.set_value(std::move(result)); });
-    return done.get_future().get();
-  }
-  absl::StatusOr<CreatedQueue> Create(const std::string& name, QueueSettings settings = {}) {
-    return Wait<CreatedQueue>(
-        [&](auto done) { registry_->Create(name, settings, std::move(done)); });
-  }
-  /// Until it is there; an unknown outcome says to try again.
-  std::shared_ptr<QueueActor> Made(const std::string& name, QueueSettings settings = {}) {
-    while (!Create(name, settings).ok()) {
-    }
-    return *registry_->Find(name);
-  }
-  QueueStats Stats(const std::shared_ptr<QueueActor>& queue) {
-    for (;;) {
-      auto info = Wait<QueueInfo>([&](auto done) { queue->Info(std::move(done)); });
-      if (info.ok()) return info->stats;
-    }
-  }
-
- private:
-  asio::thread_pool pool_{2};
-  const std::unique_ptr<storage::Store> store_;
-  std::unique_ptr<LiveQueueRegistry> registry_;
-};
-
-std::unique_ptr<storage::Store> Chaos(std::shared_ptr<storage::MemoryDisk> disk, unsigned seed,
-                                      std::uint32_t unknown_percent) {
-  return std::make_unique<storage::ChaosCommitLog>(
-      std::make_unique<storage::MemoryStore>(std::move(disk)),
-      storage::ChaosCommitLog::Options{.seed = seed, .unknown_percent = unknown_percent});
-}
 
 PublishBatch BatchOf(const std::vector<std::string>& payloads) {
   static QueueHarness maker;
