@@ -30,13 +30,28 @@ struct Globals {
   absl::StatusOr<std::unique_ptr<Client>> Connect() const;
 };
 
+/// On a terminal asks whether to do `what`; elsewhere -y must have been given.
+absl::Status Confirm(const Globals& globals, const std::string& what);
+
+/// Connects and calls `run` with an Admin; answers what it answers.
+template <class Run>
+absl::Status WithAdmin(const Globals& globals, Run run) {
+  const auto client = globals.Connect();
+  if (!client.ok()) return client.status();
+  return run(*(*client)->NewAdmin());
+}
+
 /// Calls `run` when `command` was named, and keeps what it answers in globals.result.
 template <class Run>
 void OnCommand(CLI::App* command, Globals& globals, Run run) {
   command->final_callback([&globals, run] { globals.result = run(); });
 }
 
-void AddQueueCommands(CLI::App& cli, Globals& globals);  // queue, peek, node
+void AddQueueCommands(CLI::App& cli, Globals& globals);    // queue, node
+void AddMessageCommands(CLI::App& cli, Globals& globals);  // peek, find, cancel, history, dedup
+void AddExplainCommands(CLI::App& cli, Globals& globals);  // why, consumer, publisher
+void AddDeadLetterCommands(CLI::App& cli, Globals& globals);
+void AddNamespaceCommands(CLI::App& cli, Globals& globals);
 void AddPublishCommand(CLI::App& cli, Globals& globals);
 void AddConsumeCommand(CLI::App& cli, Globals& globals);
 void AddBenchCommand(CLI::App& cli, Globals& globals);

@@ -18,7 +18,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 struct ConsumeArguments {
-  std::string queue;
+  std::vector<std::string> queues;  // NAME or NAME:NUMBER
+  std::string select = "weights";
+  std::string ageing_floor;
+  std::string name;
+  bool take_over = false;
+  bool marks_started = true;
   std::string exec;
   std::uint64_t count = 0;  // 0: no end
   std::string wait;         // empty: for ever
@@ -55,7 +60,11 @@ void Print(const Globals& globals, const Delivery& delivery) {
                     {"publish_time", FormatTime(delivery.publish_time())},
                     {"idempotency_key", delivery.idempotency_key()},
                     {"headers", headers},
-                    {"payload", delivery.payload()}};
+                    {"payload", delivery.payload()},
+                    {"delivery_id", delivery.delivery_id()},
+                    {"ordering_key", delivery.ordering_key()},
+                    {"priority", delivery.priority()},
+                    {"fence", delivery.fence()}};
   std::cout << Dump(out) << '\n' << std::flush;
 }
 
@@ -70,6 +79,39 @@ Outcome Handle(const Globals& globals, const ConsumeArguments& arguments,
   return Outcome::Retry("exit status " + std::to_string(status));
 }
 
+/// "orders:3": weight 3, or priority 3.
+absl::StatusOr<SelectQueue> SelectQueueOf(const std::string& text, bool priority) {
+  const std::size_t colon = text.rfind(':');
+  SelectQueue queue{.queue = text.substr(0, colon)};
+  if (colon == std::string::npos) return queue;
+  if (!CLI::detail::lexical_cast(text.substr(colon + 1),
+                                 priority ? queue.priority : queue.weight)) {
+    return absl::InvalidArgumentError("\"" + text + "\": write QUEUE or QUEUE:NUMBER");
+  }
+  return queue;
+}
+
+absl::StatusOr<ConsumerOptions> OptionsOf(const ConsumeArguments& arguments) {
+  const bool priority = arguments.select == "priority";
+  ConsumerOptions options{.select_mode = priority ? SelectMode::kPriority : SelectMode::kWeighted,
+                          .client_name = arguments.name,
+                          .credit_messages_initial = 1,
+                          .credit_messages_max = arguments.exec.empty() ? 256U : 1U,
+                          .take_over = arguments.take_over,
+                          .marks_started = arguments.marks_started};
+  for (const std::string& text : arguments.queues) {
+    auto queue = SelectQueueOf(text, priority);
+    if (!queue.ok()) return queue.status();
+    options.queues.push_back(*std::move(queue));
+  }
+  if (!arguments.ageing_floor.empty()) {
+    const auto floor = ParseDuration(arguments.ageing_floor);
+    if (!floor.ok()) return floor.status();
+    options.ageing_floor = *floor;
+  }
+  return options;
+}
+
 absl::Status Consume(const Globals& globals, const ConsumeArguments& arguments) {
   std::chrono::milliseconds wait = std::chrono::hours(24 * 365);
   if (!arguments.wait.empty()) {
@@ -77,13 +119,12 @@ absl::Status Consume(const Globals& globals, const ConsumeArguments& arguments) 
     if (!parsed.ok()) return parsed.status();
     wait = *parsed;
   }
+  auto options = OptionsOf(arguments);
+  if (!options.ok()) return options.status();
   const auto client = globals.Connect();
   if (!client.ok()) return client.status();
   std::signal(SIGPIPE, SIG_IGN);  // a command may end without reading
-  auto consumer =
-      (*client)->NewConsumer({.queues = {{.queue = arguments.queue}},
-                              .credit_messages_initial = 1,
-                              .credit_messages_max = arguments.exec.empty() ? 256U : 1U});
+  auto consumer = (*client)->NewConsumer(*std::move(options));
   if (!consumer.ok()) return consumer.status();
   const Clock::time_point end = Clock::now() + wait;
   std::uint64_t taken = 0;
@@ -113,7 +154,10 @@ absl::Status Consume(const Globals& globals, const ConsumeArguments& arguments) 
 void AddConsumeCommand(CLI::App& cli, Globals& globals) {
   const auto arguments = std::make_shared<ConsumeArguments>();
   CLI::App* consume = cli.add_subcommand("consume", "take messages and print them, or run them");
-  consume->add_option("queue", arguments->queue)->required();
+  consume
+      ->add_option("queues", arguments->queues,
+                   "up to 64, each with its weight or priority if need be: orders:3")
+      ->required();
   consume->add_option("--count", arguments->count, "end after that many (0: never)");
   consume->add_option("--wait", arguments->wait, "end after that time")->type_name("TIME");
   consume
@@ -122,11 +166,22 @@ void AddConsumeCommand(CLI::App& cli, Globals& globals) {
                    "ack, another a retry")
       ->type_name("COMMAND");
   consume->add_flag("--no-ack", arguments->no_ack, "give each message back after it was printed");
+  consume->add_option("--select", arguments->select, "how to choose between queues (weights)")
+      ->check(CLI::IsMember({"weights", "priority"}));
+  consume
+      ->add_option("--ageing-floor", arguments->ageing_floor,
+                   "with --select priority: every queue is served at least that often (30s)")
+      ->type_name("TIME");
+  consume->add_option("--name", arguments->name, "shown by why and consumer list");
+  consume->add_flag("--take-over", arguments->take_over, "fence off the consumer that holds it");
+  consume->add_flag("--marks-started,!--no-marks-started", arguments->marks_started,
+                    "tell the broker when work on a message begins (on)");
   consume->footer(
       "MQD_QUEUE, MQD_SEQUENCE, MQD_ATTEMPT and MQD_KEY are set for the command.\n"
       "Examples:\n"
       "  mqctl consume orders --count 1\n"
-      "  mqctl consume orders --exec './ship.sh'");
+      "  mqctl consume orders --exec './ship.sh'\n"
+      "  mqctl consume urgent:9 bulk:1 --select priority");
   OnCommand(consume, globals, [&globals, arguments] { return Consume(globals, *arguments); });
 }
 

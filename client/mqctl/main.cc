@@ -1,6 +1,9 @@
 // main.cc: mqctl, the command line tool of mqd.
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <iostream>
 
 #include "client/mqctl/commands.h"
 #include "client/mqctl/exit_code.h"
@@ -16,6 +19,18 @@ absl::StatusOr<std::unique_ptr<Client>> Globals::Connect() const {
                           .client_name = "mqctl/" MQD_VERSION,
                           .connect_timeout = *wait,
                           .call_timeout = *wait});
+}
+
+absl::Status Confirm(const Globals& globals, const std::string& what) {
+  if (globals.yes) return absl::OkStatus();
+  if (isatty(STDIN_FILENO) == 0) {
+    return absl::FailedPreconditionError(what + ": confirm with -y before the command");
+  }
+  std::cerr << what << "? [y/N] ";
+  std::string answer;
+  std::getline(std::cin, answer);
+  if (answer == "y" || answer == "Y") return absl::OkStatus();
+  return absl::CancelledError("nothing was done");
 }
 
 namespace {
@@ -44,6 +59,10 @@ int Main(int argc, char** argv) {
   AddQueueCommands(cli, globals);
   AddPublishCommand(cli, globals);
   AddConsumeCommand(cli, globals);
+  AddMessageCommands(cli, globals);
+  AddExplainCommands(cli, globals);
+  AddDeadLetterCommands(cli, globals);
+  AddNamespaceCommands(cli, globals);
   AddBenchCommand(cli, globals);
   try {
     cli.parse(argc, argv);

@@ -74,7 +74,15 @@ Json StatsToJson(const QueueStats& stats) {
               {"dead_lettered_total", stats.dead_lettered_total},
               {"lease_expired_total", stats.lease_expired_total},
               {"purged_total", stats.purged_total},
-              {"dedup_evicted_total", stats.dedup_evicted_total}};
+              {"dedup_evicted_total", stats.dedup_evicted_total},
+              {"dropped_total", stats.dropped_total},
+              {"expired_total", stats.expired_total},
+              {"diverted_total", stats.diverted_total},
+              {"cancelled_total", stats.cancelled_total},
+              {"recalled_total", stats.recalled_total},
+              {"awaited_confirms", stats.awaited_confirms},
+              {"dead_letter_waiting", stats.dead_letter_waiting},
+              {"alarms", stats.alarms}};
   if (stats.oldest_age) {
     out["oldest_age_seconds"] = static_cast<double>(stats.oldest_age->count()) / 1'000;
   }
@@ -88,6 +96,67 @@ Json QueueToJson(const Queue& queue) {
           {"closed", queue.closed},
           {"settings", SettingsToJson(queue.settings)},
           {"stats", StatsToJson(queue.stats)}};
+}
+
+Json TimeToJson(const std::optional<WallTime>& time) {
+  return time ? Json(FormatTime(*time)) : Json(nullptr);
+}
+
+namespace {
+
+Json NotesToJson(const std::vector<AttemptNote>& notes) {
+  Json out = Json::array();
+  for (const AttemptNote& note : notes) {
+    out.push_back({{"attempt", note.attempt},
+                   {"time", FormatTime(note.time)},
+                   {"consumer", note.consumer},
+                   {"error", note.error}});
+  }
+  return out;
+}
+
+}  // namespace
+
+Json DeadLetterToJson(const DeadLetterInfo& info) {
+  return {{"queue", info.queue},           {"sequence", info.sequence},
+          {"reason", info.reason},         {"attempts", info.attempts},
+          {"time", FormatTime(info.time)}, {"notes", NotesToJson(info.notes)}};
+}
+
+Json PeekedToJson(const PeekedMessage& message) {
+  Json headers = Json::object();
+  for (const auto& [key, value] : message.message.headers) headers[key] = value;
+  Json out = {{"sequence", message.sequence},
+              {"state", StatusName(message.status)},
+              {"attempts", message.attempts},
+              {"publish_time", FormatTime(message.publish_time)},
+              {"delivery_id", message.delivery_id},
+              {"last_error", message.last_error},
+              {"idempotency_key", message.message.idempotency_key},
+              {"payload", message.message.payload},
+              {"ordering_key", message.message.ordering_key},
+              {"priority", message.message.priority},
+              {"headers", headers},
+              {"deliver_at", TimeToJson(message.deliver_at)},
+              {"notes", NotesToJson(message.notes)}};
+  if (message.dead_letter) out["dead_letter"] = DeadLetterToJson(*message.dead_letter);
+  return out;
+}
+
+std::string FormatTime(const std::optional<WallTime>& time) {
+  return time ? FormatTime(*time) : "-";
+}
+
+std::string OneLine(std::string_view text, std::size_t width) {
+  std::string out;
+  for (const char c : text) {
+    if (out.size() == width) {
+      out.replace(width - 3, 3, "...");
+      break;
+    }
+    out += static_cast<unsigned char>(c) < ' ' ? ' ' : c;
+  }
+  return out;
 }
 
 std::string FormatTime(WallTime time) {

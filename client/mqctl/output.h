@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "client/mqctl/exit_code.h"
+#include "mqd/admin.h"
 #include "mqd/message.h"
 #include "mqd/queue.h"
 
@@ -36,8 +37,16 @@ std::string Dump(const Json& json, int indent = -1);
 
 Json StatsToJson(const QueueStats& stats);
 Json QueueToJson(const Queue& queue);
+Json PeekedToJson(const PeekedMessage& message);
+Json DeadLetterToJson(const DeadLetterInfo& info);
+/// null for no time.
+Json TimeToJson(const std::optional<WallTime>& time);
 /// "2026-01-31T12:00:00.000Z"
 std::string FormatTime(WallTime time);
+/// "-" for no time.
+std::string FormatTime(const std::optional<WallTime>& time);
+/// One line of at most `width` characters, without control characters.
+std::string OneLine(std::string_view text, std::size_t width);
 const char* StatusName(MessageStatus status);
 
 }  // namespace mqd::mqctl

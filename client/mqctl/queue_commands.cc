@@ -1,8 +1,5 @@
-// queue_commands.cc: queue ..., peek, node status.
+// queue_commands.cc: queue ..., node status.
 
-#include <unistd.h>
-
-#include <cstdio>
 #include <iostream>
 #include <map>
 
@@ -22,9 +19,9 @@ struct QueueArguments {
   std::map<std::string, std::string> settings;  // by name of the setting
   bool force = false;
   bool purge_dedup = false;
-  std::string state;
-  std::uint32_t limit = 10;
-  std::uint64_t from = 0;
+  bool publish = false;  // of pause
+  bool consume = false;
+  std::vector<std::string> reset;
 };
 
 absl::StatusOr<QueueSettings> SettingsOf(const QueueArguments& arguments) {
@@ -50,19 +47,6 @@ void AddSettings(CLI::App* command, QueueArguments& arguments) {
   }
 }
 
-/// On a terminal asks; elsewhere -y must have been given.
-absl::Status Confirm(const Globals& globals, const std::string& what) {
-  if (globals.yes) return absl::OkStatus();
-  if (isatty(STDIN_FILENO) == 0) {
-    return absl::FailedPreconditionError(what + ": confirm with -y before the command");
-  }
-  std::cerr << what << "? [y/N] ";
-  std::string answer;
-  std::getline(std::cin, answer);
-  if (answer == "y" || answer == "Y") return absl::OkStatus();
-  return absl::CancelledError("nothing was done");
-}
-
 void PrintQueue(const Queue& queue) {
   const QueueStats& stats = queue.stats;
   std::cout << "Queue " << queue.name << (queue.closed ? " (closed)" : "") << ", generation "
@@ -74,7 +58,12 @@ void PrintQueue(const Queue& queue) {
             << " blocked)   consumers " << stats.consumers << '\n'
             << "  Totals     published " << stats.published_total << "   acked "
             << stats.acked_total << "   redelivered " << stats.redelivered_total << "   duplicates "
-            << stats.duplicates_total << "   rejected " << stats.rejected_total << "\n  Settings\n";
+            << stats.duplicates_total << "\n             rejected " << stats.rejected_total
+            << "   dropped " << stats.dropped_total << "   diverted " << stats.diverted_total
+            << "   expired " << stats.expired_total << "   dead-lettered "
+            << stats.dead_lettered_total << '\n';
+  for (const std::string& alarm : stats.alarms) std::cout << "  Alarm      " << alarm << '\n';
+  std::cout << "  Settings\n";
   const Json settings = SettingsToJson(queue.settings);
   for (const auto& [name, value] : settings.items()) {
     std::cout << "    " << name << " = "
@@ -152,9 +141,33 @@ absl::Status List(const Globals& globals, const QueueArguments& arguments) {
 absl::Status Update(const Globals& globals, const QueueArguments& arguments) {
   const auto settings = SettingsOf(arguments);
   if (!settings.ok()) return settings.status();
-  const auto client = globals.Connect();
-  if (!client.ok()) return client.status();
-  return Show(globals, (*client)->NewAdmin()->UpdateQueue(arguments.name, *settings));
+  UpdateOptions options{.mask = settings->SetFields()};
+  options.mask.insert(options.mask.end(), arguments.reset.begin(), arguments.reset.end());
+  if (options.mask.empty()) {
+    return absl::InvalidArgumentError("nothing to change: name a setting, or --reset one");
+  }
+  return WithAdmin(globals, [&](Admin& admin) {
+    return Show(globals, admin.UpdateQueue(arguments.name, *settings, options));
+  });
+}
+
+absl::Status SetPaused(const Globals& globals, const std::string& name, Paused paused) {
+  QueueSettings settings;
+  settings.paused = paused;
+  return WithAdmin(globals,
+                   [&](Admin& admin) { return Show(globals, admin.UpdateQueue(name, settings)); });
+}
+
+absl::Status Pause(const Globals& globals, const QueueArguments& arguments) {
+  const bool both = arguments.publish == arguments.consume;
+  return SetPaused(globals, arguments.name,
+                   both                ? Paused::kBoth
+                   : arguments.publish ? Paused::kPublish
+                                       : Paused::kConsume);
+}
+
+absl::Status Resume(const Globals& globals, const QueueArguments& arguments) {
+  return SetPaused(globals, arguments.name, Paused::kNone);
 }
 
 absl::Status PrintCount(const Globals& globals, const char* what,
@@ -184,41 +197,6 @@ absl::Status Purge(const Globals& globals, const QueueArguments& arguments) {
   if (!sure.ok()) return sure;
   return PrintCount(globals, "purged",
                     (*client)->NewAdmin()->PurgeQueue(arguments.name, arguments.purge_dedup));
-}
-
-absl::Status PeekAt(const Globals& globals, const QueueArguments& arguments) {
-  const auto client = globals.Connect();
-  if (!client.ok()) return client.status();
-  PeekOptions options{.from_sequence = arguments.from, .limit = arguments.limit};
-  for (const MessageStatus status : {MessageStatus::kReady, MessageStatus::kInFlight,
-                                     MessageStatus::kDelayed, MessageStatus::kParked}) {
-    if (arguments.state == StatusName(status)) options.status = status;
-  }
-  const auto peeked = (*client)->NewAdmin()->PeekMessages(arguments.name, options);
-  if (!peeked.ok()) return peeked.status();
-  Json out = Json::array();
-  std::vector<std::vector<std::string>> rows;
-  for (const PeekedMessage& message : *peeked) {
-    out.push_back({{"sequence", message.sequence},
-                   {"state", StatusName(message.status)},
-                   {"attempts", message.attempts},
-                   {"publish_time", FormatTime(message.publish_time)},
-                   {"delivery_id", message.delivery_id},
-                   {"last_error", message.last_error},
-                   {"idempotency_key", message.message.idempotency_key},
-                   {"payload", message.message.payload}});
-    rows.push_back({std::to_string(message.sequence), StatusName(message.status),
-                    std::to_string(message.attempts), FormatTime(message.publish_time),
-                    std::to_string(message.message.payload.size()), message.message.payload});
-  }
-  if (globals.json()) {
-    PrintJson(out);
-  } else {
-    PrintTable(
-        {{"SEQUENCE", true}, {"STATE"}, {"TRY", true}, {"PUBLISHED"}, {"BYTES", true}, {"PAYLOAD"}},
-        rows);
-  }
-  return absl::OkStatus();
 }
 
 absl::Status Node(const Globals& globals) {
@@ -261,8 +239,9 @@ void AddQueueCommands(CLI::App& cli, Globals& globals) {
   CLI::App* queue = cli.add_subcommand("queue", "create, look at, change and remove queues");
   queue->require_subcommand(1);
   queue->footer("Example: mqctl queue update orders --max-messages 5000 --lease-duration 2m");
-  const auto add = [&](const char* name, const char* text, auto run) {
+  const auto add = [&](const char* name, const char* text, const char* example, auto run) {
     CLI::App* command = queue->add_subcommand(name, text);
+    command->footer("Example: mqctl queue " + std::string(name) + " " + example);
     if (std::string(name) != "list") {
       command->add_option("queue", arguments->name, "[namespace/]name")->required();
     }
@@ -271,40 +250,42 @@ void AddQueueCommands(CLI::App& cli, Globals& globals) {
   };
   const auto admin_call = [](auto call) {
     return [call](const Globals& given, const QueueArguments& of) -> absl::Status {
-      const auto client = given.Connect();
-      if (!client.ok()) return client.status();
-      return Show(given, call(*(*client)->NewAdmin(), of.name));
+      return WithAdmin(given, [&](Admin& admin) { return Show(given, call(admin, of.name)); });
     };
   };
-  AddSettings(add("create", "make a queue; nothing happens when it is there and equal", Create),
+  AddSettings(add("create", "make a queue; nothing happens when it is there and equal",
+                  "jobs --max-messages 10000 --overflow-policy block --ordering keyed", Create),
               *arguments);
-  add("get", "show settings and counts",
+  add("get", "show settings and counts", "jobs",
       admin_call([](Admin& admin, const std::string& name) { return admin.GetQueue(name); }));
-  CLI::App* list = add("list", "show all queues of a namespace", List);
+  CLI::App* list = add("list", "show all queues of a namespace", "--prefix order", List);
   list->add_option("--prefix", arguments->prefix, "of the names");
   list->add_option("--namespace", arguments->name_space, "(default)");
-  AddSettings(add("update", "change settings of a live queue", Update), *arguments);
-  add("delete", "remove a queue", Delete)
+  CLI::App* update =
+      add("update", "change settings of a live queue", "jobs --default-ttl 1h", Update);
+  AddSettings(update, *arguments);
+  update->add_option("--reset", arguments->reset, "back to its default; may be repeated")
+      ->type_name("SETTING")
+      ->allow_extra_args(false);
+  add("delete", "remove a queue", "jobs --force", Delete)
       ->add_flag("--force", arguments->force, "even if it holds messages");
-  add("purge", "remove every message that is not in flight", Purge)
+  add("purge", "remove every message that is not in flight", "jobs --dedup", Purge)
       ->add_flag("--dedup", arguments->purge_dedup, "forget idempotency keys too");
-  add("close", "refuse publishes; consumers drain it and then hear of its end",
+  add("close", "refuse publishes; consumers drain it and then hear of its end", "jobs",
       admin_call([](Admin& admin, const std::string& name) { return admin.CloseQueue(name); }));
-  add("reopen", "take publishes again",
+  add("reopen", "take publishes again", "jobs",
       admin_call([](Admin& admin, const std::string& name) { return admin.ReopenQueue(name); }));
-
-  CLI::App* peek = cli.add_subcommand("peek", "show messages without touching them");
-  peek->add_option("queue", arguments->name)->required();
-  peek->add_option("--state", arguments->state, "only those")
-      ->check(CLI::IsMember({"ready", "in_flight", "delayed", "parked"}));
-  peek->add_option("--limit", arguments->limit, "1 to 100 (10)");
-  peek->add_option("--from", arguments->from, "the first sequence");
-  OnCommand(peek, globals, [&globals, arguments] { return PeekAt(globals, *arguments); });
+  CLI::App* pause =
+      add("pause", "refuse publishes and deliver nothing, until resumed", "jobs --consume", Pause);
+  pause->add_flag("--publish", arguments->publish, "only refuse publishes");
+  pause->add_flag("--consume", arguments->consume, "only deliver nothing");
+  add("resume", "end every pause", "jobs", Resume);
 
   CLI::App* node = cli.add_subcommand("node", "the broker itself");
   node->require_subcommand(1);
-  OnCommand(node->add_subcommand("status", "version, disk, streams"), globals,
-            [&globals] { return Node(globals); });
+  CLI::App* status = node->add_subcommand("status", "version, disk, streams");
+  status->footer("Example: mqctl -o json node status");
+  OnCommand(status, globals, [&globals] { return Node(globals); });
 }
 
 }  // namespace mqd::mqctl

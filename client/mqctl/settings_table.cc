@@ -138,16 +138,16 @@ SettingRow BackoffNumber(std::string name, std::optional<double> RetryBackoff::*
           }};
 }
 
-SettingRow MaxAttempts() {
-  return {"max_attempts", "N",
-          [](QueueSettings& settings, const std::string& text) {
+SettingRow Number(std::string name, std::optional<std::uint32_t> QueueSettings::*field) {
+  return {std::move(name), "N",
+          [field](QueueSettings& settings, const std::string& text) {
             const auto number = ToNumber<std::uint32_t>(text);
             if (!number) return Bad(text, "a number");
-            settings.max_attempts = *number;
+            settings.*field = *number;
             return absl::OkStatus();
           },
-          [](const QueueSettings& settings) -> Json {
-            return settings.max_attempts ? Json(*settings.max_attempts) : Json(nullptr);
+          [field](const QueueSettings& settings) -> Json {
+            return settings.*field ? Json(*(settings.*field)) : Json(nullptr);
           }};
 }
 
@@ -175,7 +175,7 @@ const std::vector<SettingRow>& SettingsTable() {
       Choice("durability", &S::durability, {"sync", "async", "memory"}),
       Choice("delivery", &S::delivery, {"at_least_once", "at_most_once"}),
       Duration("lease_duration", &S::lease_duration),
-      MaxAttempts(),
+      Number("max_attempts", &S::max_attempts),
       BackoffTime("retry_backoff_initial", &B::initial),
       BackoffNumber("retry_backoff_multiplier", &B::multiplier),
       BackoffTime("retry_backoff_max", &B::max),
@@ -195,7 +195,10 @@ const std::vector<SettingRow>& SettingsTable() {
       Choice("paused", &S::paused, {"none", "publish", "consume", "both"}),
       Duration("expires_after_idle", &S::expires_after_idle),
       Count("max_publish_rate", &S::max_publish_rate),
+      Choice("kind", &S::kind, {"work", "log"}),
       Count("max_delivery_rate", &S::max_delivery_rate),
+      Number("history_entries", &S::history_entries),
+      Duration("ageing_floor", &S::ageing_floor),
   };
   return table;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <ctime>
 #include <span>
 
 namespace mqd::mqctl {
@@ -52,6 +53,25 @@ absl::StatusOr<std::chrono::milliseconds> ParseDuration(const std::string& text)
   const absl::StatusOr<std::uint64_t> parsed = Parse(text, kDurations, "30s");
   if (!parsed.ok()) return parsed.status();
   return std::chrono::milliseconds(*parsed);
+}
+
+absl::StatusOr<std::chrono::system_clock::time_point> ParseTime(const std::string& text) {
+  std::tm utc{};
+  const char* rest = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &utc);
+  std::int64_t ms = 0;
+  if (rest != nullptr && *rest == '.') {
+    const char* digits = rest + 1;
+    std::int64_t scale = 100;
+    for (rest = digits; *rest >= '0' && *rest <= '9'; ++rest, scale /= 10) {
+      ms += (*rest - '0') * scale;
+    }
+    if (rest == digits) rest = nullptr;
+  }
+  if (rest == nullptr || std::string(rest) != "Z") {
+    return absl::InvalidArgumentError("\"" + text +
+                                      "\": write a time in UTC, as in 2026-01-31T12:00:00Z");
+  }
+  return std::chrono::system_clock::from_time_t(timegm(&utc)) + std::chrono::milliseconds(ms);
 }
 
 std::string FormatSize(std::uint64_t bytes) { return Format(bytes, kSizes); }

@@ -1,7 +1,7 @@
 #pragma once
 
-// units.h: sizes and durations as people write them: "4MiB", "30s". A number without its unit is an
-// error, but for 0.
+// units.h: sizes, durations and times as people write them: "4MiB", "30s", "2026-01-31T12:00:00Z".
+// A number without its unit is an error, but for 0.
 //
 // Threads: pure functions.
 
@@ -17,6 +17,9 @@ namespace mqd::mqctl {
 absl::StatusOr<std::uint64_t> ParseSize(const std::string& text);
 /// "250ms", "30s", "5m", "2h", "7d".
 absl::StatusOr<std::chrono::milliseconds> ParseDuration(const std::string& text);
+
+/// "2026-01-31T12:00:00Z", with or without a fraction of a second. Always UTC.
+absl::StatusOr<std::chrono::system_clock::time_point> ParseTime(const std::string& text);
 
 /// In the largest unit that leaves nothing over: "90s", "1GiB".
 std::string FormatSize(std::uint64_t bytes);

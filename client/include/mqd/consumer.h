@@ -10,16 +10,16 @@
 // a broken stream are dropped (the broker releases them), running handlers go on and their settles
 // are sent over the next stream, where the broker accepts those whose lease still stands.
 //
-// Deliveries of a queue with DeliveryMode::kAtMostOnce have no lease and nothing to settle: they
-// are kept over a broken stream, and what is buffered when the consumer drains or stops is lost
-// (ConsumerStats::lost). Grant little credit to such a queue.
-//
 // Threads:   any thread may call any method. Handlers run on the consumer's own `concurrency`
 //            threads, one message at a time on each. on_* callbacks run one at a time on the
 //            Client's callback thread and must not block.
 // Ownership: yours. May outlive the Client object. The destructor is Stop().
 // Limits:    1 to 64 queues; buffered messages and bytes within the credit granted
 //            (credit_messages_max, credit_bytes_max and the broker's own limits).
+//
+// Deliveries of a queue with DeliveryMode::kAtMostOnce have no lease and nothing to settle: they
+// are kept over a broken stream, and what is buffered when the consumer drains or stops is lost
+// (ConsumerStats::lost). Grant little credit to such a queue.
 
 #include <chrono>
 #include <concepts>

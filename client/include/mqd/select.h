@@ -3,6 +3,15 @@
 // select.h: waits for whichever comes first: a message of one of several queues, a timeout, or a
 // cancel; and runs the handler of just that arm.
 //
+// It is one pull style Consumer: one stream and one credit pool over all queues, and the broker
+// chooses between them, by weight or by priority with an ageing floor.
+//
+// Threads:   any thread may call any method. Handlers run inside Wait() or Run(), on the caller's
+//            thread; when several threads wait, in all of them. A handler may call Cancel().
+// Ownership: yours. May outlive the Client object. Its destructor ends the stream; what was not
+//            handed to a handler is ready again at the broker.
+// Limits:    1 to 64 arms; SelectOptions::credit_messages.
+//
 //   auto select = *mqd::Select::Make(*client, {
 //       .arms = {{.queue = {.queue = "urgent", .priority = 9}, .handler = Urgent},
 //                {.queue = {.queue = "bulk", .priority = 1}, .handler = Bulk}},
@@ -12,15 +21,6 @@
 //       .on_cancel = [] { std::puts("asked to stop"); }});
 //   std::thread signals([&] { WaitForSignal(); select->Cancel(); });
 //   const absl::Status why = select->Run();  // OK: cancelled, or every queue has ended
-//
-// It is one pull style Consumer: one stream and one credit pool over all queues, and the broker
-// chooses between them, by weight or by priority with an ageing floor.
-//
-// Threads:   any thread may call any method. Handlers run inside Wait() or Run(), on the caller's
-//            thread; when several threads wait, in all of them. A handler may call Cancel().
-// Ownership: yours. May outlive the Client object. Its destructor ends the stream; what was not
-//            handed to a handler is ready again at the broker.
-// Limits:    1 to 64 arms; SelectOptions::credit_messages.
 
 #include <chrono>
 #include <cstddef>

@@ -12,14 +12,15 @@ using ::testing::ElementsAre;
 class DeliveryBufferTest : public ::testing::Test {
  protected:
   /// `count` messages from `first_id` on, charged with 10 bytes each and 3 more.
-  void Push(std::uint64_t first_id, std::uint64_t count, std::uint32_t queue_index = 0) {
+  void Push(std::uint64_t first_id, std::uint64_t count, std::uint32_t queue_index = 0,
+            std::int64_t lease_ms = 30'000) {
     auto frame = std::make_shared<DeliveryFrame>();
     frame->scanned.queue_index = queue_index;
     frame->scanned.charged_messages = count;
     frame->scanned.charged_bytes = count * 10 + (count > 3 ? 3 : 0);
     wire::ScannedRun run;
     run.first_delivery_id = first_id;
-    run.lease_ms = 30'000;
+    run.lease_ms = lease_ms;
     run.messages.resize(count);
     frame->scanned.runs.push_back(std::move(run));
     frame->arrived = now_;
@@ -106,6 +107,21 @@ TEST_F(DeliveryBufferTest, ClearTellsWhatWasThere) {
   EXPECT_EQ(dropped.messages, 3u);
   EXPECT_EQ(dropped.bytes, 30u);
   EXPECT_TRUE(buffer_.empty());
+}
+
+TEST_F(DeliveryBufferTest, WhatHasNoLeaseIsNeitherProlongedNorLateNorDroppedWithTheStream) {
+  Push(1, 2, 0, 0);
+  Push(3, 1);
+  now_ += std::chrono::hours(1);
+  const auto due = buffer_.ExtendDue(now_);
+  ASSERT_EQ(due.size(), 1u);
+  EXPECT_EQ(due[0].range.first, 3u);
+  EXPECT_FALSE(buffer_.Late(now_, 0.25));
+  EXPECT_EQ(buffer_.ClearLeased().messages, 1u);
+  EXPECT_EQ(buffer_.messages(), 2u);
+  const DeliveryBuffer::Dropped rest = buffer_.Clear();
+  EXPECT_EQ(rest.messages, 2u);
+  EXPECT_EQ(rest.leaseless, 2u);
 }
 
 }  // namespace

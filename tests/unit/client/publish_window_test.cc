@@ -160,6 +160,24 @@ TEST_F(PublishWindowTest, AResendLeavesOutWhatIsAnswered) {
   EXPECT_EQ(Next(), "3:c,d");
 }
 
+TEST_F(PublishWindowTest, BatchesAnsweredBehindAnOlderOneAreNotSentAgain) {
+  Open(false);
+  for (const char* payload : {"a", "b", "c"}) {
+    Append(payload);
+    Next();
+  }
+  Confirm(2, 2, 2);  // as the levels DELIVERED and SETTLED do
+  EXPECT_EQ(window_.span(), 3u) << "what is behind the oldest is remembered";
+  window_.OnDown();
+  Open(true);
+  EXPECT_EQ(Next(), "1:a");
+  EXPECT_EQ(Next(), "");
+  Append("d");
+  EXPECT_EQ(Next(), "4:d");
+  Confirm(1, 1, 1);
+  EXPECT_EQ(window_.span(), 1u);
+}
+
 TEST_F(PublishWindowTest, AForgottenProducerResendsOnlyWhatIsSafe) {
   Open(false);
   Append("plain");

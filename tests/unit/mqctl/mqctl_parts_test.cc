@@ -61,6 +61,29 @@ TEST(UnitsTest, FormattedValuesAreReadBack) {
   }
 }
 
+TEST(UnitsTest, TimesAreUtcAndComplete) {
+  using std::chrono::milliseconds;
+  const auto epoch = std::chrono::system_clock::time_point();
+  EXPECT_EQ(*ParseTime("1970-01-02T00:00:01Z"), epoch + milliseconds(86'401'000));
+  EXPECT_EQ(*ParseTime("1970-01-01T00:00:00.25Z"), epoch + milliseconds(250));
+  for (const char* bad : {"", "1970-01-01", "1970-01-01T00:00:00", "1970-01-01T00:00:00.Z",
+                          "1970-01-01T00:00:00+01:00", "10m"}) {
+    EXPECT_FALSE(ParseTime(bad).ok()) << bad;
+  }
+}
+
+TEST(SettingsTableTest, EverySettingHasItsFlag) {
+  QueueSettings settings;
+  for (const SettingRow& row : SettingsTable()) {
+    for (const char* one : {"1", "1KiB", "true", "none", "sync", "reject", "fifo", "work",
+                            "at_least_once", "least_loaded", "1s"}) {
+      if (row.set(settings, one).ok()) break;
+    }
+  }
+  const std::vector<std::string> set = settings.SetFields();
+  EXPECT_EQ(set.size(), 26u) << "as many as mqd.v1.QueueSettings has fields";
+}
+
 TEST(SettingsTableTest, WhatIsSetIsShown) {
   const std::vector<std::pair<const char*, const char*>> values = {
       {"max_messages", "unlimited"}, {"max_bytes", "4MiB"},      {"overflow_policy", "block"},
