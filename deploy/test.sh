@@ -2,8 +2,9 @@
 # test.sh [--quick]: installs what the suite needs, builds, and runs it.
 #
 # The release build runs every test. Then AddressSanitizer with UndefinedBehaviorSanitizer runs all
-# but the long ones, and ThreadSanitizer runs the rules of the queue and the store. --quick stops
-# after the release build. Ends with 0 only when every test has run and passed.
+# but the long ones and those that are not in C++, and ThreadSanitizer runs the rules of the queue
+# and the store. --quick stops after the release build. Ends with 0 only when every test has run and
+# passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,7 +46,7 @@ fi
 
 export UBSAN_OPTIONS=print_stacktrace=1
 configure asan
-cmake --build build/asan
+cmake --build build/asan --target tests_unit tests_model tests_conformance tests_integration
 run_tests build/asan --label-regex '^(unit|model|conformance|integration)$'
 
 # Where packaged libraries take part (RocksDB), ThreadSanitizer cannot see their locks and is told

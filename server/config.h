@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,7 +44,7 @@ struct HttpConfig {
 struct StorageConfig {
   std::uint64_t cache_bytes = 256 * limits::kMiB;
   std::chrono::milliseconds sync_interval{100};
-  std::uint64_t disk_low_watermark = 512 * limits::kMiB;
+  std::optional<std::uint64_t> disk_low_watermark;  // not set: by the size of the volume
   bool operator==(const StorageConfig&) const = default;
 };
 

@@ -92,7 +92,9 @@ const std::array kKeys = {
               .slot = [](Config& c) -> ConfigSlot { return &c.storage.disk_low_watermark; },
               .least = 64 * kMiB,
               .most = 1024 * kGiB,
-              .meaning = "With less free disk than this, publishes are refused; settles go on."},
+              .meaning =
+                  "With less free disk than this, publishes are refused; settles go on. Not "
+                  "set: 1GiB or 5 % of the volume, whichever is more, but at most half of it."},
     ConfigKey{.section = "limits",
               .name = "max_queues",
               .slot = [](Config& c) -> ConfigSlot { return &c.limits.max_queues; },
@@ -208,6 +210,11 @@ struct Setter {
     *out = *bytes;
     return CheckRange(key, *bytes, SizeText);
   }
+  absl::Status operator()(std::optional<std::uint64_t>* out) const {
+    if (!text.empty()) return (*this)(&out->emplace());
+    out->reset();
+    return absl::OkStatus();
+  }
   absl::Status operator()(std::uint32_t* out) const {
     const std::optional<std::uint64_t> count = ParseWhole(text);
     if (!count || *count > UINT32_MAX) return Expected("a whole number", text);
@@ -228,6 +235,9 @@ struct Printer {
   std::string operator()(const std::string* value) const { return *value; }
   std::string operator()(const bool* value) const { return *value ? "true" : "false"; }
   std::string operator()(const std::uint64_t* value) const { return SizeText(*value); }
+  std::string operator()(const std::optional<std::uint64_t>* value) const {
+    return *value ? SizeText(**value) : "";
+  }
   std::string operator()(const std::uint32_t* value) const { return CountText(*value); }
   std::string operator()(const std::chrono::milliseconds* value) const {
     return MillisecondsText(static_cast<std::uint64_t>(value->count()));
@@ -244,6 +254,7 @@ struct RangePrinter {
   const ConfigKey& key;
 
   std::string operator()(std::uint64_t*) const { return Text(SizeText); }
+  std::string operator()(std::optional<std::uint64_t>*) const { return Text(SizeText); }
   std::string operator()(std::uint32_t*) const { return Text(CountText); }
   std::string operator()(std::chrono::milliseconds*) const { return Text(MillisecondsText); }
   template <class Other>

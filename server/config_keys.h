@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,8 +20,9 @@
 namespace mqd::server {
 
 /// Points at the member of a Config that a key sets. Bytes are std::uint64_t, counts std::uint32_t.
-using ConfigSlot = std::variant<std::string*, bool*, std::uint64_t*, std::uint32_t*,
-                                std::chrono::milliseconds*, LogFormat*, LogLevel*>;
+/// An optional has no value until it is set, and the empty text takes it away again.
+using ConfigSlot = std::variant<std::string*, bool*, std::uint64_t*, std::optional<std::uint64_t>*,
+                                std::uint32_t*, std::chrono::milliseconds*, LogFormat*, LogLevel*>;
 
 struct ConfigKey {
   std::string_view section;  // empty: before the first section

@@ -6,12 +6,14 @@
 // the same bytes can be applied by any store. Building one encodes the records (record_codec.h);
 // bodies are shared, not copied.
 //
-// Threads: one at a time.
+// Threads: a Batch: one at a time. A BatchChain: any.
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "storage/body.h"
@@ -50,8 +52,22 @@ struct Op {
   std::shared_ptr<const Body> body;
 };
 
+/// Batches that build on each other: when one is refused, those behind it are refused too, since
+/// what they say may rest on it.
+class BatchChain {
+ public:
+  void Break() { broken_.store(true, std::memory_order_relaxed); }
+  bool broken() const { return broken_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<bool> broken_{false};
+};
+
 class Batch {
  public:
+  /// Makes this batch a link of `chain`, behind those that were appended before.
+  void Join(std::shared_ptr<BatchChain> chain) { chain_ = std::move(chain); }
+
   void PutQueue(const QueueRecord& record);
   /// Removes the queue's rows in every table.
   void DeleteQueue(QueueId queue);
@@ -82,6 +98,12 @@ class Batch {
   /// Moves all of `other` behind what is here.
   void Append(Batch other);
 
+  /// For the store: this batch is refused, or must be.
+  void BreakChain() const {
+    if (chain_ != nullptr) chain_->Break();
+  }
+  bool chain_broken() const { return chain_ != nullptr && chain_->broken(); }
+
   bool empty() const { return ops_.empty(); }
   /// Keys and values, as they are counted against CommitLog::kBatchBytesMax.
   std::size_t bytes() const { return bytes_; }
@@ -92,6 +114,7 @@ class Batch {
 
   std::vector<Op> ops_;
   std::size_t bytes_ = 0;
+  std::shared_ptr<BatchChain> chain_;  // null: of none
 };
 
 }  // namespace mqd::storage

@@ -38,7 +38,10 @@ void CommitLoop::Append(ShardId shard, Epoch epoch, Batch batch, Sync sync, Comm
   {
     base::MutexLock lock(mutex_);
     const Outcome verdict = Judge(epoch, batch);
-    if (verdict != Outcome::kCommitted) batch = Batch();
+    if (verdict != Outcome::kCommitted) {
+      batch.BreakChain();
+      batch = Batch();
+    }
     intake_bytes_ += batch.bytes();
     intake_.push_back(
         {shard, epoch, std::move(batch), sync, std::move(done), {verdict, options_.epoch, 0}});
@@ -111,7 +114,8 @@ void CommitLoop::CommitGroup() {
     if (result.outcome != Outcome::kCommitted) continue;
     if (dead_) {
       result.outcome = Outcome::kShuttingDown;  // certainly not written
-    } else if (!writer_.HasRoomFor(pending.batch)) {
+    } else if (pending.batch.chain_broken() || !writer_.HasRoomFor(pending.batch)) {
+      pending.batch.BreakChain();
       result.outcome = Outcome::kNoSpace;
     } else {
       result.index = writer_.Add(pending.shard, pending.batch);

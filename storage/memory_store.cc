@@ -45,7 +45,11 @@ void MemoryStore::RunInTurn(Task task) const {
 
 CommitResult MemoryStore::Commit(ShardId shard, Epoch epoch, const Batch& batch) {
   if (epoch != epoch_) return {Outcome::kNotLeader, epoch_, 0};
-  if (batch.bytes() > kBatchBytesMax) return {Outcome::kTooLarge, epoch_, 0};
+  if (batch.bytes() > kBatchBytesMax) {
+    batch.BreakChain();
+    return {Outcome::kTooLarge, epoch_, 0};
+  }
+  if (batch.chain_broken()) return {Outcome::kNoSpace, epoch_, 0};
   base::MutexLock lock(disk_->mutex);
   MemoryDisk::Shard& rows = disk_->shards[shard];
   for (const Op& op : batch.ops()) Apply(rows, op);

@@ -35,7 +35,7 @@ class RocksStore final : public Store {
     /// How long a Sync::kWritten batch may wait for the disk.
     std::chrono::milliseconds sync_interval{100};
 
-    /// Free bytes under which DiskLow() holds. Unset: max(1 GiB, 5 % of the volume).
+    /// Free bytes under which DiskLow() holds. Unset: DiskWatch::DefaultWatermark().
     std::optional<std::uint64_t> disk_low_watermark_bytes;
 
     /// Changes not yet in table files. The log on disk is kept to about 5/4 of it.

@@ -31,7 +31,7 @@ enum class Outcome : std::uint8_t {
   kNotLeader,
   kUnknown,  // may or may not be there: drop what memory says of the shard's queues and read again
   kTooLarge,
-  kNoSpace,
+  kNoSpace,  // not written: no room for it, or none for one before it in its chain
   kShuttingDown,
 };
 
@@ -64,6 +64,8 @@ class CommitLog {
   ///   Once     `done` is called exactly once.
   ///   Durable  kCommitted to a Sync::kFlush batch means that it, and every batch before it,
   ///            survives a power cut.
+  ///   Chained  behind a batch that was refused as too large or for space, no batch of its chain
+  ///            (Batch::Join) is written; it completes with kNoSpace.
   ///   Fenced   a batch with an epoch that is not CurrentEpoch() completes with kNotLeader and
   ///            changes nothing.
   virtual void Append(ShardId shard, Epoch epoch, Batch batch, Sync sync, Done done) = 0;

@@ -1,5 +1,5 @@
-// live_queue_actor.cc: step 3 of 5 (queue). The mailbox, the turn, and what happens when a commit's
-// outcome is unknown.
+// live_queue_actor.cc: step 3 of 5 (queue). The mailbox, the turn, and what happens when a commit
+// fails.
 
 #include "server/queue/live_queue_actor.h"
 
@@ -62,6 +62,7 @@ void LiveQueueActor::Turn(std::vector<Ended> ended) {
              deps_.cached_bytes->load(std::memory_order_relaxed) > deps_.cache_bytes_max,
              share_.gate()};
   for (const Ended& commit : ended) EndCommit(commit);
+  if (failing_) Perform();  // what commits before the one that failed have decided
   if (failing_ && !turn_.empty()) {
     base::MutexLock lock(mutex_);
     mail_.insert(mail_.begin(), std::make_move_iterator(turn_.begin()),
@@ -88,18 +89,29 @@ void LiveQueueActor::EndCommit(const Ended& ended) {
   --appends_outstanding_;
   if (ended.second == Outcome::kCommitted && !failing_) return Step(CommitDone{ended.first});
   if (ended.second == Outcome::kShuttingDown) stopping_ = true;
-  if (ended.second != Outcome::kCommitted) StartFailing();
+  const bool first = !failing_;
+  if (first) StartFailing();
+  refused_ = (first || refused_) && ended.second == Outcome::kNoSpace;
 }
 
-// ---- an unknown outcome
+// ---- a commit that failed
 
 void LiveQueueActor::StartFailing() {
   failing_ = true;
+  refused_ = false;
   base::MutexLock lock(mutex_);
   hold_mail_ = true;
 }
 
-ErrorInfo LiveQueueActor::UnknownOutcome() const {
+ErrorInfo LiveQueueActor::WhyLetGo() const {
+  if (refused_ && !stopping_) {
+    return {.reason = Reason::kDiskLow,
+            .resource = "queue " + name_,
+            .message = "queue " + name_ +
+                       ": the broker's disk has no room for what was published and nothing of the "
+                       "request was stored; free space or consume, then retry",
+            .retry_after_ms = 1'000};
+  }
   return {
       .reason = stopping_ ? Reason::kDraining : Reason::kOutcomeUnknown,
       .resource = "queue " + name_,
@@ -122,12 +134,14 @@ void LiveQueueActor::LetGoOfAll(const ErrorInfo& error) {
     refused.results.assign(messages, error);
     done(std::move(refused));
   }
-  for (auto& [id, done] : std::exchange(committing_, {})) done({.unknown = true});
+  const bool unknown = error.reason != Reason::kDiskLow;
+  for (auto& [id, done] : std::exchange(committing_, {}))
+    done({.unknown = unknown, .error = error});
 }
 
 void LiveQueueActor::RebuildNow() {
   effects_ = {};
-  LetGoOfAll(UnknownOutcome());
+  LetGoOfAll(WhyLetGo());
   if (stopping_) return;
   absl::StatusOr<storage::QueueRecord> record = FindQueueRecord(*deps_.store, deps_.shard, id_);
   deleted_ = absl::IsNotFound(record.status());
@@ -145,6 +159,7 @@ void LiveQueueActor::RebuildNow() {
   }
   CountCache();
   CountHeld();
+  chain_ = std::make_shared<storage::BatchChain>();
   failing_ = false;
   base::MutexLock lock(mutex_);
   hold_mail_ = false;

@@ -4,9 +4,9 @@
 // QueueCore.
 //
 // A turn takes everything that waits in the mailbox, hands it to the core, ends the core's turn and
-// performs its effects. When a commit's outcome is unknown the actor waits until every commit has
-// ended, lets go of all publishers and consumers, and builds a new core from the store; mail waits
-// meanwhile.
+// performs its effects. When a commit's outcome is unknown, or the store had no room for it, the
+// actor waits until every commit has ended, lets go of all publishers and consumers, and builds a
+// new core from the store; mail waits meanwhile.
 //
 // Threads: Public calls: any. `turn` members: only the thread that runs the turn, of which there
 // is one at a time. Ownership  Shared; completions and timers hold it.
@@ -141,7 +141,7 @@ class LiveQueueActor final : public QueueActor,
   void ReadPeeked(std::vector<PeekedMessage> peeked, Callback<std::vector<PeekedMessage>> done);
   void LetGoOfAll(const ErrorInfo& error);
   void RebuildNow();
-  ErrorInfo UnknownOutcome() const;
+  ErrorInfo WhyLetGo() const;
 
   struct ConsumerEntry {
     std::shared_ptr<ConsumeSink> sink;
@@ -163,7 +163,10 @@ class LiveQueueActor final : public QueueActor,
   QuotaShare share_;
   bool dead_letters_wait_ = false;  // and on_alarm was told so
   std::size_t appends_outstanding_ = 0;
-  bool failing_ = false;   // an outcome is unknown; waiting for the other commits to end
+  /// Commits since the core was built: what a later one says of producers rests on those before it.
+  std::shared_ptr<storage::BatchChain> chain_ = std::make_shared<storage::BatchChain>();
+  bool failing_ = false;   // a commit failed; waiting for the others to end
+  bool refused_ = false;   // failing, and every commit that has ended since was refused for space
   bool stopping_ = false;  // the store has shut down: nothing is rebuilt
   bool deleted_ = false;
   RequestId next_request_ = 1;

@@ -32,6 +32,7 @@ void LiveQueueActor::Perform() {
 
 void LiveQueueActor::Append(CommitRequest commit) {
   ++appends_outstanding_;
+  commit.batch.Join(chain_);
   deps_.store->Append(
       deps_.shard, deps_.store->CurrentEpoch(), std::move(commit.batch), commit.sync,
       [self = shared_from_this(), id = commit.commit](storage::CommitResult result) {

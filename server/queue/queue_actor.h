@@ -63,11 +63,13 @@ class QueueActor {
   virtual void Clients(Callback<ClientList> done) = 0;
   virtual void Why(ExplainSubject subject, Callback<std::vector<Explanation>> done) = 0;
 
-  /// How a transaction ended at its source. `unknown`: the commit may or may not be there.
+  /// How a transaction ended at its source. `unknown`: the commit may or may not be there. `error`:
+  /// why it failed as a whole.
   struct CommitOutcome {
     bool committed = false;
     bool unknown = false;
     SettleResult result;
+    std::optional<ErrorInfo> error;
   };
 
   // For SettleAtomically(). Each `done` is called once.

@@ -26,7 +26,8 @@ class PublishSink {
   virtual void OnConfirms(Confirms confirms) = 0;
   /// Messages from `first_publish_id` on wait for `reason`; none: they wait no more.
   virtual void OnBlocked(std::uint64_t first_publish_id, std::optional<ErrorInfo> reason) = 0;
-  /// The queue has let go of the publisher; unanswered messages have an unknown outcome.
+  /// The queue has let go of the publisher; unanswered messages have an unknown outcome, except
+  /// that with Reason::kDiskLow none of them is stored.
   virtual void OnGoAway(GoAwayCode code, ErrorInfo error) = 0;
 };
 

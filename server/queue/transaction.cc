@@ -64,7 +64,10 @@ class Transaction : public std::enable_shared_from_this<Transaction> {
   void OnCommitted(QueueActor::CommitOutcome outcome) {
     result_.settle = std::move(outcome.result);
     result_.refused_at_source = !outcome.committed && !outcome.unknown;
-    if (!outcome.unknown) return Finish(outcome.committed);
+    if (!outcome.unknown) {
+      result_.error = std::move(outcome.error);
+      return Finish(outcome.committed);
+    }
     for (const TransactionTarget& target : targets_) target.queue->Rebuild();
     result_.error =
         ErrorInfo{.reason = Reason::kOutcomeUnknown,
@@ -88,6 +91,10 @@ class Transaction : public std::enable_shared_from_this<Transaction> {
     for (auto& results : result_.publishes) {
       for (auto& result : results) {
         if (std::holds_alternative<ErrorInfo>(result)) continue;
+        if (result_.error.has_value()) {
+          result = *result_.error;
+          continue;
+        }
         result = ErrorInfo{.reason = Reason::kBadField,
                            .resource = "field publishes",
                            .message =

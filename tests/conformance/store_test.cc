@@ -226,6 +226,21 @@ TEST_P(StoreTest, BatchAboveTheLimitIsRefusedAndTheNextOneIsNot) {
   EXPECT_THAT(Chunks(), ElementsAre(9));
 }
 
+TEST_P(StoreTest, NothingOfAChainIsWrittenBehindARefusedBatch) {
+  const auto chain = std::make_shared<BatchChain>();
+  const auto link = [&](Batch batch) {
+    batch.Join(chain);
+    return Commit(std::move(batch)).outcome;
+  };
+  EXPECT_EQ(link(OneChunk(1)), Outcome::kCommitted);
+  Batch huge = OneChunk(2);
+  huge.PutAttempt(kQueue, 2, {.last_error = std::string(CommitLog::kBatchBytesMax, 'x')});
+  EXPECT_EQ(link(std::move(huge)), Outcome::kTooLarge);
+  EXPECT_EQ(link(OneChunk(3)), Outcome::kNoSpace);
+  EXPECT_EQ(Commit(OneChunk(4)).outcome, Outcome::kCommitted) << "it is of no chain";
+  EXPECT_THAT(Chunks(), ElementsAre(1, 4));
+}
+
 TEST_P(StoreTest, ScanGoesInKeyOrderThroughItsPrefixOnly) {
   Batch batch;
   for (const Sequence first : {300, 2, 1, 256}) batch.Append(OneChunk(first));

@@ -22,10 +22,14 @@ def binary():
     return path
 
 
+# Whatever the machine's own disk has left: tests of a low one have a volume of their own.
+CONFIG = '[storage]\ndisk_low_watermark = "64MiB"\n'
+
+
 class Daemon:
     """Starts mqd and waits until it serves. It dies with this process, whatever happens."""
 
-    def __init__(self, data=None, config='', wrapper=()):
+    def __init__(self, data=None, config=CONFIG, wrapper=()):
         self.directory = tempfile.mkdtemp(prefix='mqd-test-')
         self.data = data or os.path.join(self.directory, 'data')
         self.log_path = os.path.join(self.directory, 'log')

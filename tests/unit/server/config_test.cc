@@ -69,6 +69,15 @@ TEST(ConfigTest, SizesHaveUnits) {
   }
 }
 
+TEST(ConfigTest, DiskLowWatermarkIsTheStoresUntilItIsSet) {
+  EXPECT_EQ(LoadFlags({})->storage.disk_low_watermark, std::nullopt);
+  EXPECT_EQ(LoadFlags({{"storage.disk_low_watermark", ""}})->storage.disk_low_watermark,
+            std::nullopt);
+  EXPECT_EQ(LoadFlags({{"storage.disk_low_watermark", "2GiB"}})->storage.disk_low_watermark,
+            2 * limits::kGiB);
+  EXPECT_THAT(ErrorOf({{"storage.disk_low_watermark", "0B"}}), HasSubstr("0B is not between"));
+}
+
 TEST(ConfigTest, DurationsHaveUnits) {
   EXPECT_EQ(LoadFlags({{"shutdown_grace", "1m30s"}})->shutdown_grace, milliseconds(90'000));
   EXPECT_EQ(LoadFlags({{"shutdown_grace", "0s"}})->shutdown_grace, milliseconds(0));

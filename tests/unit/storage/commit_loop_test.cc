@@ -322,6 +322,23 @@ TEST_F(CommitLoopTest, FullDiskRefusesTheBatchAndNothingElse) {
   EXPECT_THAT(writer_.said(), ElementsAre("write 1 sync"));
 }
 
+TEST_F(CommitLoopTest, BehindABatchWithoutRoomNoneOfItsChainIsWritten) {
+  Start();
+  const auto chain = std::make_shared<BatchChain>();
+  const auto link = [&] {
+    Batch batch = Small();
+    batch.Join(chain);
+    return batch;
+  };
+  writer_.SetRoom(false);
+  Append(link(), Sync::kFlush);
+  EXPECT_THAT(Outcomes(), ElementsAre(Outcome::kNoSpace));
+  writer_.SetRoom(true);
+  Append(link(), Sync::kFlush);
+  Append(Small(), Sync::kFlush);
+  EXPECT_THAT(Outcomes(), ElementsAre(Outcome::kNoSpace, Outcome::kNoSpace, Outcome::kCommitted));
+}
+
 TEST_F(CommitLoopTest, CompletionMayAppend) {
   Start();
   std::promise<Index> second;

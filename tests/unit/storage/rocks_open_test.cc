@@ -10,6 +10,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "storage/disk_watch.h"
 #include "storage/node_rows.h"
 #include "storage/record_codec.h"
 #include "storage/rocks_database.h"
@@ -386,6 +387,14 @@ TEST_F(DiskSpaceTest, BelowTheReserveNoBodyIsWrittenButSettlesAre) {
   int rows = 0;
   EXPECT_TRUE(ScanChunks(**store, &rows).ok());
   EXPECT_EQ(rows, 0);
+}
+
+TEST_F(DiskSpaceTest, WatermarkFollowsTheSizeOfTheVolumeUnlessItIsSet) {
+  auto store = RocksStore::Open({.data_dir = path_});
+  ASSERT_TRUE(store.ok()) << MessageOf(store.status());
+  const std::uint64_t watermark = (*store)->Stats().disk_low_watermark_bytes;
+  EXPECT_EQ(watermark, DiskWatch::DefaultWatermark(fs::space(path_).capacity));
+  EXPECT_GT(watermark, 0u);
 }
 
 TEST_F(DiskSpaceTest, StartWithoutRoomToRecoverIsRefusedBeforeItTouchesTheLog) {
