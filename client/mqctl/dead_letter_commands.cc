@@ -143,7 +143,7 @@ Json ToJson(const Redrive& redrive) {
           {"skipped", redrive.skipped},
           {"start_time", FormatTime(redrive.start_time)},
           {"end_time", TimeToJson(redrive.end_time)},
-          {"error", redrive.error.message()}};
+          {"error", std::string(redrive.error.message())}};
 }
 
 /// Prints how it stands; the error that it ended with.
@@ -164,7 +164,7 @@ absl::Status Report(const Globals& globals, const Redrive& redrive) {
 
 void PrintProgress(const Redrive& redrive, bool terminal) {
   std::cerr << (terminal ? "\r" : "") << "moved " << redrive.moved << " of " << redrive.matched;
-  if (redrive.state == RedriveState::kWaiting) std::cerr << ", waits: " << redrive.error.message();
+  if (redrive.state == RedriveState::kWaiting) std::cerr << ", waits: " << std::string(redrive.error.message());
   std::cerr << (terminal ? "\x1b[K" : "\n") << std::flush;
 }
 
@@ -230,7 +230,7 @@ absl::Status ShowTasks(const Globals& globals, const DeadLetterArguments& argume
                       RedriveStateName(redrive.state), std::to_string(redrive.matched),
                       std::to_string(redrive.moved), std::to_string(redrive.skipped),
                       FormatTime(redrive.start_time),
-                      OneLine(redrive.error.message(), kTextWidth)});
+                      OneLine(std::string(redrive.error.message()), kTextWidth)});
     }
     if (globals.json()) {
       PrintJson(out);

@@ -54,6 +54,10 @@ bool QueueCore::WorthRewriting(const Chunk& chunk) const {
 
 void QueueCore::RewriteSparseChunks() {
   const std::int64_t now = around_->now.steady_ns;
+  if (around_->disk_low) {  // a rewrite needs room before it gives any back
+    next_rewrite_ns_ = now + kSparseAgeNs;
+    return;
+  }
   next_rewrite_ns_ = kNever;
   std::size_t rewritten = 0;
   std::vector<Sequence> candidates(sparse_candidates_.begin(), sparse_candidates_.end());
