@@ -20,6 +20,7 @@
 #include "server/queue/queue_registry.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/broker_service.h"
+#include "server/rpc/grpc_log.h"
 #include "server/rpc/session_list.h"
 #include "server/rpc/time_convert.h"
 #include "spdlog/spdlog.h"
@@ -81,6 +82,7 @@ struct App::Parts {
   void TickSessions();
 
   Config config;
+  rpc::GrpcLog grpc_log;
   std::unique_ptr<storage::RocksStore> store;
   asio::thread_pool pool{std::max(2U, std::thread::hardware_concurrency())};
   std::unique_ptr<queue::QueueRegistry> registry;
