@@ -37,10 +37,6 @@ class QueueCore : private ReadyOrder {
   std::uint64_t held_messages() const { return messages_; }
   std::uint64_t held_bytes() const { return bytes_; }
 
-  /// All slots: ready, in flight, delayed, parked and being committed.
-  std::uint64_t held_messages() const { return messages_; }
-  std::uint64_t held_bytes() const { return bytes_; }
-
   QueueStats Stats(const Now& now) const;
   QueueInfo Info(const Now& now) const;
 
