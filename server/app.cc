@@ -18,9 +18,11 @@
 #include "server/http/probes.h"
 #include "server/limits.h"
 #include "server/queue/queue_registry.h"
+#include "server/queue/redrive_manager.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/broker_service.h"
 #include "server/rpc/grpc_log.h"
+#include "server/rpc/redrive_rpc.h"
 #include "server/rpc/session_list.h"
 #include "server/rpc/time_convert.h"
 #include "spdlog/spdlog.h"
@@ -52,6 +54,23 @@ absl::StatusOr<std::unique_ptr<storage::RocksStore>> OpenStore(const Config& con
   return WithExitCode(store.status(), damaged ? ExitCode::kStoreError : ExitCode::kCannotCreate);
 }
 
+void LogAlarm(const queue::QueueAlarm& alarm) {
+  if (alarm.raised) {
+    spdlog::warn("alarm: {}", alarm.text);
+  } else {
+    spdlog::info("alarm over: {}", alarm.text);
+  }
+}
+
+void RunAt(const asio::any_io_executor& pool, std::int64_t at_ns,
+           queue::RedriveManager::Task task) {
+  const std::chrono::steady_clock::time_point at{std::chrono::nanoseconds(at_ns)};
+  auto timer = std::make_shared<asio::steady_timer>(pool, at);
+  timer->async_wait([timer, task = std::move(task)](const std::error_code& error) mutable {
+    if (!error) task();
+  });
+}
+
 void SetLimits(grpc::ServerBuilder& builder) {
   // The receive limit holds for compressed bytes only, and a small frame can inflate to gigabytes.
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
@@ -76,6 +95,7 @@ void SetLimits(grpc::ServerBuilder& builder) {
 struct App::Parts {
   explicit Parts(const Config& given) : config(given) {}
 
+  absl::Status StartRedrives();
   absl::Status StartGrpc();
   absl::Status StartHttp();
   absl::Status Ready() const;
@@ -86,6 +106,7 @@ struct App::Parts {
   std::unique_ptr<storage::RocksStore> store;
   asio::thread_pool pool{std::max(2U, std::thread::hardware_concurrency())};
   std::unique_ptr<queue::QueueRegistry> registry;
+  std::unique_ptr<queue::RedriveManager> redrives;
   rpc::Authorizer authorizer;
   rpc::SessionList sessions;
   std::unique_ptr<rpc::RpcDeps> deps;
@@ -105,11 +126,15 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, OnFatal on
   auto store = OpenStore(config, std::move(on_fatal));
   if (!store.ok()) return store.status();
   parts->store = *std::move(store);
-  auto registry = queue::QueueRegistry::Open(
-      *parts->store, parts->pool.get_executor(),
-      {.queues_max = config.limits.max_queues, .cache_bytes = config.storage.cache_bytes});
+  auto registry = queue::QueueRegistry::Open(*parts->store, parts->pool.get_executor(),
+                                             {.queues_max = config.limits.max_queues,
+                                              .cache_bytes = config.storage.cache_bytes,
+                                              .on_alarm = LogAlarm});
   if (!registry.ok()) return WithExitCode(registry.status(), ExitCode::kStoreError);
   parts->registry = *std::move(registry);
+  if (absl::Status status = parts->StartRedrives(); !status.ok()) {
+    return WithExitCode(std::move(status), ExitCode::kStoreError);
+  }
   std::unique_ptr<App> app(new App(std::move(parts)));
   if (absl::Status status = app->parts_->StartGrpc(); !status.ok()) return status;
   if (absl::Status status = app->parts_->StartHttp(); !status.ok()) return status;
@@ -117,9 +142,26 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, OnFatal on
   return app;
 }
 
+absl::Status App::Parts::StartRedrives() {
+  redrives = std::make_unique<queue::RedriveManager>(
+      queue::RedriveManager::Deps{.store = *store,
+                                  .queues = *registry,
+                                  .clock =
+                                      [] {
+                                        return queue::Now{rpc::SteadyNs(), rpc::WallMs()};
+                                      },
+                                  .run_at =
+                                      [this](std::int64_t at_ns, queue::RedriveManager::Task task) {
+                                        RunAt(pool.get_executor(), at_ns, std::move(task));
+                                      },
+                                  .special_of = rpc::SpecialOfStored});
+  return redrives->Recover();
+}
+
 absl::Status App::Parts::StartGrpc() {
   deps = std::make_unique<rpc::RpcDeps>(
       rpc::RpcDeps{.registry = *registry,
+                   .redrives = *redrives,
                    .store = *store,
                    .authorizer = authorizer,
                    .sessions = sessions,
@@ -189,9 +231,12 @@ App::~App() {
     parts_->grpc->Shutdown(std::chrono::system_clock::now() + kShutdownWait);
     parts_->grpc->Wait();
   }
+  if (parts_->redrives != nullptr) parts_->redrives->Stop();
   if (parts_->registry != nullptr) parts_->registry->Stop();
   parts_->pool.stop();  // a queue's timers would keep join() waiting for their leases
   parts_->pool.join();
+  // What the last tasks have asked of the store comes back while its askers are still there.
+  if (parts_->registry != nullptr) parts_->registry->Stop();
 }
 
 int App::port() const { return parts_->port; }

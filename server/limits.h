@@ -219,12 +219,10 @@ inline constexpr std::chrono::milliseconds kIdleExpiryMin = std::chrono::seconds
 inline constexpr std::uint32_t kNamespacesMax = 10'000;
 /// Redrive tasks that run or wait at the same time: each holds a batch of bodies.
 inline constexpr std::uint32_t kRedrivesRunningMax = 16;
-/// Ended ones that are kept to be asked about; the first to end is forgotten first.
-inline constexpr std::uint32_t kRedrivesEndedMax = 100;
+inline constexpr std::uint32_t kRedrivesEndedMax = 100;  // kept to be asked about
 /// Messages that a redrive moves in one atomic step: what its target must have room for at once.
 inline constexpr std::uint32_t kRedriveBatchMax = 64;
-/// A redrive whose target does not take a message tries again after this.
-inline constexpr std::chrono::milliseconds kRedriveRetry = std::chrono::seconds(1);
+inline constexpr std::chrono::milliseconds kRedriveRetry{1'000};  // its target is full
 
 // ---- what must hold between them --------------------
 

@@ -44,6 +44,7 @@ struct Peek {
   MessageStatus status = MessageStatus::kUnspecified;  // kUnspecified: every state
   Sequence from_sequence = 0;
   std::uint32_t limit = 0;
+  bool bodies = true;  // false: only those that the queue holds in memory
 };
 
 struct CancelMessages {

@@ -13,6 +13,12 @@ namespace mqd::queue {
 
 using storage::Outcome;
 
+namespace {
+
+constexpr int kPeekTries = 3;
+
+}  // namespace
+
 LiveQueueActor::LiveQueueActor(ActorDeps deps, RecoveredQueue recovered)
     : deps_(std::move(deps)),
       id_(recovered.record.id),
@@ -275,12 +281,25 @@ void LiveQueueActor::Find(FindMessage find, Callback<PeekedMessage> done) {
 }
 
 void LiveQueueActor::PeekMessages(Peek peek, Callback<std::vector<PeekedMessage>> done) {
+  PeekTry(std::move(peek), kPeekTries, std::move(done));
+}
+
+// A chunk may be settled or written anew between the look and the read of its body.
+void LiveQueueActor::PeekTry(Peek peek, int tries, Callback<std::vector<PeekedMessage>> done) {
   Callback<std::vector<PeekedMessage>> read =
-      [this, done = std::move(done)](absl::StatusOr<std::vector<PeekedMessage>> peeked) mutable {
-        if (!peeked.ok()) return done(peeked.status());
-        ReadPeeked(*std::move(peeked), std::move(done));
+      [this, peek, tries,
+       done = std::move(done)](absl::StatusOr<std::vector<PeekedMessage>> peeked) mutable {
+        if (!peeked.ok() || !peek.bodies) return done(std::move(peeked));
+        const std::size_t wanted = peeked->size();
+        ReadPeeked(*std::move(peeked),
+                   [self = shared_from_this(), peek, tries, wanted, done = std::move(done)](
+                       absl::StatusOr<std::vector<PeekedMessage>> found) mutable {
+                     const bool all = !found.ok() || found->size() == wanted;
+                     if (all || tries <= 1) return done(std::move(found));
+                     self->PeekTry(peek, tries - 1, std::move(done));
+                   });
       };
-  Ask(std::move(peek), Unpack(std::move(read)));
+  Ask(peek, Unpack(std::move(read)));
 }
 
 void LiveQueueActor::Prepare(PrepareTransaction prepare,

@@ -138,6 +138,7 @@ class LiveQueueActor final : public QueueActor,
   void MoveFails(std::vector<Sequence> sequences, std::optional<ErrorInfo> why);
   void DeadLettersWait(const ErrorInfo& why);
   void WatchDeadLetters();
+  void PeekTry(Peek peek, int tries, Callback<std::vector<PeekedMessage>> done);
   void ReadPeeked(std::vector<PeekedMessage> peeked, Callback<std::vector<PeekedMessage>> done);
   void LetGoOfAll(const ErrorInfo& error);
   void RebuildNow();

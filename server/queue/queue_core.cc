@@ -278,7 +278,7 @@ QueueStats QueueCore::Stats(const Now& now) const {
 }
 
 QueueInfo QueueCore::Info(const Now& now) const {
-  return {name_, settings_, generation_, create_time_ms_, closed_, Stats(now)};
+  return {name_, settings_, generation_, create_time_ms_, closed_, Stats(now), next_sequence_};
 }
 
 }  // namespace mqd::queue

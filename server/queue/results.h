@@ -166,6 +166,7 @@ struct QueueInfo {
   WallMs create_time_ms = 0;
   bool closed = false;
   QueueStats stats;
+  Sequence next_sequence = 1;  // what was stored before has a lower one
 };
 
 }  // namespace mqd::queue

@@ -45,6 +45,25 @@ class AdminService final : public v1::AdminService::CallbackService {
   Reactor* GetHistory(Context*, const v1::GetHistoryRequest*, v1::GetHistoryResponse*) override;
   Reactor* ListClients(Context*, const v1::ListClientsRequest*, v1::ListClientsResponse*) override;
 
+  Reactor* StartRedrive(Context*, const v1::StartRedriveRequest*,
+                        v1::StartRedriveResponse*) override;
+  Reactor* GetRedrive(Context*, const v1::GetRedriveRequest*, v1::GetRedriveResponse*) override;
+  Reactor* ListRedrives(Context*, const v1::ListRedrivesRequest*,
+                        v1::ListRedrivesResponse*) override;
+  Reactor* CancelRedrive(Context*, const v1::CancelRedriveRequest*,
+                         v1::CancelRedriveResponse*) override;
+
+  Reactor* CreateNamespace(Context*, const v1::CreateNamespaceRequest*,
+                           v1::CreateNamespaceResponse*) override;
+  Reactor* GetNamespace(Context*, const v1::GetNamespaceRequest*,
+                        v1::GetNamespaceResponse*) override;
+  Reactor* ListNamespaces(Context*, const v1::ListNamespacesRequest*,
+                          v1::ListNamespacesResponse*) override;
+  Reactor* UpdateNamespace(Context*, const v1::UpdateNamespaceRequest*,
+                           v1::UpdateNamespaceResponse*) override;
+  Reactor* DeleteNamespace(Context*, const v1::DeleteNamespaceRequest*,
+                           v1::DeleteNamespaceResponse*) override;
+
  private:
   /// Authorizes and finds; an error is what the call ends with.
   absl::StatusOr<std::shared_ptr<queue::QueueActor>> Open(Action action,

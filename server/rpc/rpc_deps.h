@@ -13,6 +13,7 @@
 #include "proto/wire/frame_scan.h"
 #include "server/limits.h"
 #include "server/queue/queue_registry.h"
+#include "server/queue/redrive_manager.h"
 #include "server/rpc/authorize.h"
 #include "storage/store.h"
 
@@ -31,6 +32,7 @@ struct RpcOptions {
 
 struct RpcDeps {
   queue::QueueRegistry& registry;
+  queue::RedriveManager& redrives;
   storage::Store& store;
   const Authorizer& authorizer;
   SessionList& sessions;

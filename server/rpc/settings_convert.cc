@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "server/rpc/limit_convert.h"
 #include "server/rpc/status_map.h"
 #include "server/rpc/time_convert.h"
 
@@ -116,14 +117,6 @@ void ReadEnums(const v1::QueueSettings& wire, SettingsReader& reader, queue::Que
   reader.Read(wire.ordering(), v1::Ordering_MAX, "ordering", to.ordering);
   reader.Read(wire.paused(), v1::Paused_MAX, "paused", to.paused);
   reader.Read(wire.kind(), v1::QueueKind_MAX, "kind", to.kind);
-}
-
-void SetLimit(std::uint64_t value, v1::Limit& out) {
-  if (value == queue::kUnlimited) {
-    out.set_unlimited(true);
-  } else {
-    out.set_value(value);
-  }
 }
 
 }  // namespace

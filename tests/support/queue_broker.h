@@ -28,10 +28,14 @@ class Broker {
     const absl::Status recovered = registry_->Recover();
     EXPECT_TRUE(recovered.ok()) << recovered;
   }
-  ~Broker() {
+  ~Broker() { StopThreads(); }
+
+  /// Afterwards nothing runs and no commit is under way. For a test whose parts end before this.
+  void StopThreads() {
     registry_->Stop();
     pool_.stop();
     pool_.join();
+    registry_->Stop();  // what the last tasks have asked for
   }
 
   LiveQueueRegistry& registry() { return *registry_; }

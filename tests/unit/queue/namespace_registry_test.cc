@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <future>
 #include <map>
+#include <thread>
 
 #include "proto/base/mutex.h"
 #include "tests/support/queue_broker.h"
@@ -252,6 +253,88 @@ TEST(NamespaceRegistryTest, HeldIsCountedWithoutAQuotaAndOverARestart) {
                   .ok());
   EXPECT_EQ(InfoOf(broker, "billing").messages, 0u);
   EXPECT_EQ(InfoOf(broker, "billing").bytes, 0u);
+}
+
+/// Takes and acks what comes, one by one.
+class Drainer final : public ConsumeSink {
+ public:
+  explicit Drainer(std::shared_ptr<QueueActor> queue) : queue_(std::move(queue)) {}
+  void OnAttached(std::uint32_t, absl::StatusOr<std::int64_t>) override {}
+  void OnDeliveries(std::uint32_t, DeliveryBatch batch) override {
+    for (const DeliveryRun& run : batch.runs) {
+      const DeliveryRange range{run.first_delivery_id, run.first_delivery_id + run.count - 1};
+      queue_->Settle({{range, AckOutcome{}}}, [](const absl::StatusOr<SettleResult>&) {});
+    }
+  }
+  void OnWantCredit(std::uint32_t) override {}
+  void OnCreditReturned(std::uint32_t, std::uint64_t, std::int64_t, bool) override {}
+  void OnLeaseLost(std::uint32_t, std::vector<DeliveryRange>, LeaseLostCode) override {}
+  void OnRecall(std::uint32_t, std::vector<DeliveryRange>) override {}
+  void OnEndOfQueue(std::uint32_t) override {}
+  void OnDrained(std::uint32_t, std::uint64_t, std::uint64_t) override {}
+  void OnGoAway(std::uint32_t, GoAwayCode, ErrorInfo) override {}
+
+ private:
+  const std::shared_ptr<QueueActor> queue_;
+};
+
+TEST(NamespaceRegistryTest, QueuesThatRunAtTheSameTimeFillTheQuotaExactly) {
+  for (unsigned seed = 1; seed <= 5; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Broker broker(Chaos(std::make_shared<storage::MemoryDisk>(), seed, 0));
+    ASSERT_TRUE(CreateNamespace(broker, "billing", {.max_messages = 150}).ok());
+    std::vector<std::shared_ptr<Stream>> streams;
+    for (const char* name : {"billing/a", "billing/b", "billing/c"}) {
+      streams.push_back(std::make_shared<Stream>(broker.Made(name), streams.size() + 1));
+    }
+    std::vector<std::thread> threads;
+    for (const auto& stream : streams) threads.emplace_back([&] { stream->Run(stream, 100); });
+    for (std::thread& thread : threads) thread.join();
+    std::uint64_t stored = 0;
+    for (const auto& stream : streams) stored += stream->stored();
+    EXPECT_EQ(stored, 150u);
+    EXPECT_EQ(InfoOf(broker, "billing").messages, 150u);
+  }
+}
+
+TEST(NamespaceRegistryTest, QueuesNeverPassTheQuotaWhileMessagesComeAndGo) {
+  Broker broker(Chaos(std::make_shared<storage::MemoryDisk>(), 7, 0));
+  ASSERT_TRUE(CreateNamespace(broker, "billing", {.max_messages = 20}).ok());
+  std::vector<std::shared_ptr<Stream>> streams;
+  for (const char* name : {"billing/a", "billing/b"}) {
+    const auto queue = broker.Made(name);
+    streams.push_back(std::make_shared<Stream>(queue, streams.size() + 1));
+    queue->Attach(AttachConsumer{.consumer = streams.size()}, 0, std::make_shared<Drainer>(queue));
+    queue->Post(GrantCredit{streams.size(), 100'000, 1 << 30});
+  }
+  std::atomic<bool> running{true};
+  std::thread watcher([&] {
+    while (running.load()) EXPECT_LE(InfoOf(broker, "billing").messages, 20u);
+  });
+  std::vector<std::thread> threads;
+  for (const auto& stream : streams) threads.emplace_back([&] { stream->Run(stream, 2'000); });
+  for (std::thread& thread : threads) thread.join();
+  running = false;
+  watcher.join();
+  EXPECT_GT(streams[0]->stored() + streams[1]->stored(), 20u) << "what was settled made room";
+}
+
+TEST(NamespaceRegistryTest, QuotaSetBelowTheLoadDropsNothingAndHoldsOnceItIsAnswered) {
+  Broker broker(std::make_unique<storage::MemoryStore>());
+  const auto queue = broker.Made("billing/a");
+  const auto before = std::make_shared<Stream>(queue, 1);
+  before->Run(before, 10);
+  const auto updated = UpdateNamespace(broker, "billing", {.max_messages = 4});
+  ASSERT_TRUE(updated.ok());
+  EXPECT_EQ(updated->messages, 10u);
+  const auto after = std::make_shared<Stream>(queue, 2);
+  after->Run(after, 3);
+  EXPECT_EQ(after->stored(), 0u);
+  EXPECT_EQ(broker.Stats(queue).ready, 10u);
+  ASSERT_TRUE(UpdateNamespace(broker, "billing", {.max_messages = kUnlimited}).ok());
+  const auto lifted = std::make_shared<Stream>(queue, 3);
+  lifted->Run(lifted, 3);
+  EXPECT_EQ(lifted->stored(), 3u);
 }
 
 }  // namespace

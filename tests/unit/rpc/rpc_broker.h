@@ -14,11 +14,13 @@
 #include <string>
 #include <utility>
 
+#include "asio/steady_timer.hpp"
 #include "asio/thread_pool.hpp"
 #include "grpcpp/grpcpp.h"
 #include "server/queue/queue_registry.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/broker_service.h"
+#include "server/rpc/redrive_rpc.h"
 #include "server/rpc/session_list.h"
 #include "server/rpc/time_convert.h"
 #include "storage/memory_store.h"
@@ -27,13 +29,28 @@ namespace mqd::rpc {
 
 class RpcBroker {
  public:
+<<<<<<< HEAD
   explicit RpcBroker(const Authorizer& authorizer) : RpcBroker(authorizer, nullptr) {}
 
   RpcBroker(const Authorizer& authorizer, std::unique_ptr<queue::QueueRegistry> registry)
       : registry_(registry != nullptr
                       ? std::move(registry)
                       : queue::QueueRegistry::Open(store_, pool_.get_executor(), {}).value()),
+=======
+  explicit RpcBroker(const Authorizer& authorizer)
+      : registry_(queue::QueueRegistry::Open(store_, pool_.get_executor(), {}).value()),
+        redrives_(
+            {.store = store_,
+             .queues = *registry_,
+             .clock =
+                 [] {
+                   return queue::Now{SteadyNs(), WallMs()};
+                 },
+             .run_at = [this](std::int64_t at_ns, auto task) { RunAt(at_ns, std::move(task)); },
+             .special_of = SpecialOfStored}),
+>>>>>>> f1d7402 (Redrives as resumable tasks, and the calls for namespaces and redrives)
         deps_{.registry = *registry_,
+              .redrives = redrives_,
               .store = store_,
               .authorizer = authorizer,
               .sessions = sessions_,
@@ -57,9 +74,11 @@ class RpcBroker {
     sessions_.EndAll();
     server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
     server_->Wait();
+    redrives_.Stop();
     registry_->Stop();
     pool_.stop();
     pool_.join();
+    registry_->Stop();
   }
 
   void Create(const std::string& name, queue::QueueSettings settings = {}) {
@@ -89,10 +108,19 @@ class RpcBroker {
   SessionList& sessions() { return sessions_; }
 
  private:
+  void RunAt(std::int64_t at_ns, queue::RedriveManager::Task task) {
+    const std::chrono::steady_clock::time_point at{std::chrono::nanoseconds(at_ns)};
+    auto timer = std::make_shared<asio::steady_timer>(pool_.get_executor(), at);
+    timer->async_wait([timer, task = std::move(task)](const std::error_code& error) mutable {
+      if (!error) task();
+    });
+  }
+
   storage::MemoryStore store_;
   asio::thread_pool pool_{2};
   SessionList sessions_;
   std::unique_ptr<queue::QueueRegistry> registry_;
+  queue::RedriveManager redrives_;
   RpcDeps deps_;
   BrokerService broker_;
   AdminService admin_;
