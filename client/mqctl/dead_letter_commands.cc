@@ -164,7 +164,8 @@ absl::Status Report(const Globals& globals, const Redrive& redrive) {
 
 void PrintProgress(const Redrive& redrive, bool terminal) {
   std::cerr << (terminal ? "\r" : "") << "moved " << redrive.moved << " of " << redrive.matched;
-  if (redrive.state == RedriveState::kWaiting) std::cerr << ", waits: " << std::string(redrive.error.message());
+  if (redrive.state == RedriveState::kWaiting)
+    std::cerr << ", waits: " << std::string(redrive.error.message());
   std::cerr << (terminal ? "\x1b[K" : "\n") << std::flush;
 }
 

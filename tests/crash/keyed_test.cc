@@ -1,12 +1,12 @@
 // keyed_test.cc: order per key under kills, and what it costs.
 //
-// A producer publishes numbered messages of 1,000 keys. 16 worker processes take them, retry one in
-// ten, and settle each with its result for a second queue in one atomic request, so that the order of
-// the results is the order of the settles, and each message leaves one. Meanwhile 3 workers and 3
-// times the daemon are killed. Then the same without keys.
+// A producer publishes numbered messages of 1,000 keys. 16 worker processes take them, retry one
+// in ten, and settle each with its result for a second queue in one atomic request, so that the
+// order of the results is the order of the settles, and each message leaves one. Meanwhile 3
+// workers and 3 times the daemon are killed. Then the same without keys.
 //
-// Exits 0 when every key's results came complete and in order, and the keyed run reached half of the
-// other's throughput; 1 when not; 2 when the run could not begin.
+// Exits 0 when every key's results came complete and in order, and the keyed run reached half of
+// the other's throughput; 1 when not; 2 when the run could not begin.
 
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -226,9 +226,7 @@ int Compare(const Options& options) {
     std::printf("a run did not begin or end; its data is in %s\n", options.directory.c_str());
     return 2;
   }
-  const auto rate = [&](double seconds) {
-    return static_cast<double>(options.messages) / seconds;
-  };
+  const auto rate = [&](double seconds) { return static_cast<double>(options.messages) / seconds; };
   std::printf("%llu messages, %llu keys, %d consumers, one in ten retried\n",
               static_cast<unsigned long long>(options.messages),
               static_cast<unsigned long long>(options.keys), kWorkers);
