@@ -14,7 +14,9 @@
 #include <utility>
 #include <vector>
 
+#include "asio/system_executor.hpp"
 #include "server/queue/queue_registry.h"
+#include "storage/memory_store.h"
 
 namespace mqd::rpc {
 
@@ -165,6 +167,7 @@ class FakeRegistry final : public queue::QueueRegistry {
                                                        std::size_t) const override {
     return {};
   }
+  queue::NamespaceRegistry& namespaces() override { return namespaces_; }
   std::size_t size() const override { return queues_.size(); }
   std::uint64_t cached_body_bytes() const override { return 0; }
   std::chrono::milliseconds recovery_time() const override { return {}; }
@@ -172,6 +175,9 @@ class FakeRegistry final : public queue::QueueRegistry {
 
  private:
   std::map<std::string, std::shared_ptr<FakeQueue>> queues_;
+  storage::MemoryStore store_;
+  queue::NamespaceRegistry namespaces_{
+      {.store = store_, .pool = asio::system_executor(), .clock = {}, .queues = *this}};
 };
 
 }  // namespace mqd::rpc

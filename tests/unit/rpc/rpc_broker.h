@@ -29,16 +29,12 @@ namespace mqd::rpc {
 
 class RpcBroker {
  public:
-<<<<<<< HEAD
   explicit RpcBroker(const Authorizer& authorizer) : RpcBroker(authorizer, nullptr) {}
 
   RpcBroker(const Authorizer& authorizer, std::unique_ptr<queue::QueueRegistry> registry)
       : registry_(registry != nullptr
                       ? std::move(registry)
                       : queue::QueueRegistry::Open(store_, pool_.get_executor(), {}).value()),
-=======
-  explicit RpcBroker(const Authorizer& authorizer)
-      : registry_(queue::QueueRegistry::Open(store_, pool_.get_executor(), {}).value()),
         redrives_(
             {.store = store_,
              .queues = *registry_,
@@ -48,7 +44,6 @@ class RpcBroker {
                  },
              .run_at = [this](std::int64_t at_ns, auto task) { RunAt(at_ns, std::move(task)); },
              .special_of = SpecialOfStored}),
->>>>>>> f1d7402 (Redrives as resumable tasks, and the calls for namespaces and redrives)
         deps_{.registry = *registry_,
               .redrives = redrives_,
               .store = store_,
