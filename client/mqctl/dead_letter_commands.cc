@@ -143,7 +143,7 @@ Json ToJson(const Redrive& redrive) {
           {"skipped", redrive.skipped},
           {"start_time", FormatTime(redrive.start_time)},
           {"end_time", TimeToJson(redrive.end_time)},
-          {"error", redrive.error.message()}};
+          {"error", std::string(redrive.error.message())}};
 }
 
 /// Prints how it stands; the error that it ended with.
@@ -230,7 +230,7 @@ absl::Status ShowTasks(const Globals& globals, const DeadLetterArguments& argume
                       RedriveStateName(redrive.state), std::to_string(redrive.matched),
                       std::to_string(redrive.moved), std::to_string(redrive.skipped),
                       FormatTime(redrive.start_time),
-                      OneLine(redrive.error.message(), kTextWidth)});
+                      OneLine(std::string(redrive.error.message()), kTextWidth)});
     }
     if (globals.json()) {
       PrintJson(out);
