@@ -54,7 +54,7 @@ class Pipeline {
 
   void Extract() {
     const auto publisher = broker_.NewPublisher(
-        {.queue = raw_, .timeout = kPatience, .client_name = "extract", .full_timeout = kPatience});
+        {.queue = raw_, .timeout = kPatience, .full_timeout = kPatience, .client_name = "extract"});
     for (int record = 1; record <= kRecords; ++record) {
       const std::string text = std::to_string(record);
       OrFail(publisher->Publish(mqd::MessageView{.payload = text, .idempotency_key = text},

@@ -84,7 +84,8 @@ absl::Status Cancel(const Globals& globals, const MessageArguments& arguments) {
     if (!cancelled.ok()) return cancelled.status();
     Json errors = Json::array();
     for (const CancelResult::Error& error : cancelled->errors) {
-      errors.push_back({{"sequence", error.sequence}, {"error", error.status.message()}});
+      errors.push_back(
+          {{"sequence", error.sequence}, {"error", std::string(error.status.message())}});
     }
     if (globals.json()) {
       PrintJson({{"cancelled", cancelled->cancelled}, {"errors", errors}});
