@@ -16,6 +16,7 @@ struct BenchArguments {
   std::string size = "100B";
   std::string durability = "sync";
   std::string duration = "5s";
+  std::string spread = "1m";
 };
 
 double Microseconds(const Histogram& histogram, double share) {
@@ -65,11 +66,14 @@ absl::Status Bench(const Globals& globals, BenchArguments& arguments) {
   if (!size.ok()) return size.status();
   const auto duration = ParseDuration(arguments.duration);
   if (!duration.ok()) return duration.status();
+  const auto spread = ParseDuration(arguments.spread);
+  if (!spread.ok()) return spread.status();
   if (options.queues == 0 || options.producers == 0) {
     return absl::InvalidArgumentError("--queues and --producers must be at least 1");
   }
   options.size = std::max<std::uint64_t>(*size, 16);
   options.duration = *duration;
+  options.spread = *spread;
   options.address = globals.address;
   options.durability = arguments.durability == "sync"    ? Durability::kSync
                        : arguments.durability == "async" ? Durability::kAsync
@@ -114,9 +118,16 @@ void AddBenchCommand(CLI::App& cli, Globals& globals) {
   bench->add_option("--duration", arguments->duration, "after a second of warm-up (5s)");
   bench->add_flag("--idempotent", options.idempotent, "an idempotency key on every message");
   bench->add_option("--keys", options.keys, "so many different keys a producer (0: all differ)");
+  bench->add_option("--ordering-keys", options.ordering_keys,
+                    "a KEYED queue, with so many different keys (0: a plain queue)");
+  bench->add_option("--delayed", options.delayed,
+                    "so many messages with delivery times at random over --spread, and how late "
+                    "they came, in the place of --duration (0)");
+  bench->add_option("--spread", arguments->spread, "(1m)");
   bench->add_option("--window", options.window, "unconfirmed messages of a producer (8192)");
   bench->footer(
-      "publish: from the call to its confirm; consume: from the call to the handler.\n"
+      "publish: from the call to its confirm; consume: from the call to the handler, or, with\n"
+      "--delayed, from the delivery time to the handler.\n"
       "Example: mqctl bench --producers 4 --consumers 4 --size 1KiB");
   OnCommand(bench, globals, [&globals, arguments] { return Bench(globals, *arguments); });
 }

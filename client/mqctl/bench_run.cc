@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -14,6 +15,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
+
+/// The first delivery time lies that far ahead, so that publishing does not disturb it.
+constexpr std::chrono::seconds kDelayLead{10};
 
 std::int64_t NowNs() { return Clock::now().time_since_epoch().count(); }
 
@@ -55,6 +59,7 @@ class Producer {
 
   void Run(const std::atomic<bool>& stop) {
     std::string payload(std::max<std::uint64_t>(options_.size, 16), 'x');
+    if (options_.delayed > 0) return RunDelayed(payload);
     const double rate = options_.rate / options_.producers;
     Clock::time_point due = Clock::now();
     for (std::uint64_t i = 0; !stop.load(std::memory_order_relaxed); ++i) {
@@ -65,16 +70,38 @@ class Producer {
       // With a rate the clock runs from when the message was due: waiting in here counts.
       Send(payload, i, rate > 0 ? due.time_since_epoch().count() : NowNs());
     }
-    if (!publisher_->Flush(std::chrono::minutes(1)).ok()) ++counts.errors;
-    static_cast<void>(publisher_->Close(milliseconds(0)));
+    Finish();
   }
 
   Counts counts;
 
  private:
+  void RunDelayed(std::string& payload) {
+    const WallTime base = std::chrono::system_clock::now() + kDelayLead;
+    const std::int64_t base_ns = NowNs() + std::chrono::nanoseconds(kDelayLead).count();
+    std::mt19937_64 random(number_);
+    const auto spread_ms = static_cast<std::uint64_t>(options_.spread.count());
+    for (std::uint64_t i = number_; i < options_.delayed; i += options_.producers) {
+      const milliseconds offset(random() % std::max<std::uint64_t>(spread_ms, 1));
+      deliver_at_ = base + offset;
+      Send(payload, i, base_ns + std::chrono::nanoseconds(offset).count());
+    }
+    Finish();
+  }
+
+  void Finish() {
+    if (!publisher_->Flush(std::chrono::minutes(1)).ok()) ++counts.errors;
+    static_cast<void>(publisher_->Close(milliseconds(0)));
+  }
+
   void Send(std::string& payload, std::uint64_t i, std::int64_t now) {
     std::memcpy(payload.data(), &now, sizeof now);
-    MessageView message{.payload = payload};
+    MessageView message{.payload = payload, .deliver_at = deliver_at_};
+    std::string ordering_key;
+    if (options_.ordering_keys > 0) {
+      ordering_key = std::to_string(i % options_.ordering_keys);
+      message.ordering_key = ordering_key;
+    }
     std::string key;
     if (options_.idempotent) {
       const std::uint64_t name = options_.keys == 0 ? i : i % options_.keys;
@@ -106,6 +133,7 @@ class Producer {
   const Window& window_;
   const std::uint32_t number_;
   std::uint64_t refused_ = 0;
+  std::optional<WallTime> deliver_at_;
   std::unique_ptr<Client> client_;
   std::unique_ptr<Publisher> publisher_;
 };
@@ -137,7 +165,9 @@ class Taker {
     counts.done.fetch_add(1, std::memory_order_relaxed);
     if (!window_.Has(now)) return;
     ++counts.in_window;
-    counts.latency.Record(now - published_ns);
+    // The wall clock, on which delivery times lie, has milliseconds there.
+    if (now < published_ns - 2'000'000) ++counts.errors;
+    counts.latency.Record(std::max<std::int64_t>(0, now - published_ns));
   }
 
   const BenchOptions& options_;
@@ -168,6 +198,8 @@ class Bench {
     QueueSettings settings;
     settings.durability = options_.durability;
     settings.overflow_policy = OverflowPolicy::kBlock;
+    if (options_.ordering_keys > 0) settings.ordering = Ordering::kKeyed;
+    if (options_.delayed > 0) settings.max_messages = Limit::Of(options_.delayed);
     const std::string run = std::to_string(NowNs());
     for (std::uint32_t i = 0; i < options_.queues; ++i) {
       const std::string name = "bench-" + run + "-" + std::to_string(i);
@@ -198,17 +230,18 @@ class Bench {
     for (const auto& producer : producers_) {
       threads.emplace_back([&producer, &stop] { producer->Run(stop); });
     }
-    std::this_thread::sleep_for(options_.warm_up);
+    const bool delayed = options_.delayed > 0;
+    if (!delayed) std::this_thread::sleep_for(options_.warm_up);
     const std::int64_t begin = NowNs();
     window_.begin_ns.store(begin);
-    std::this_thread::sleep_for(options_.duration);
-    const std::int64_t end = NowNs();
-    window_.end_ns.store(end);
+    if (!delayed) std::this_thread::sleep_for(options_.duration);
+    if (!delayed) window_.end_ns.store(NowNs());
     stop.store(true);
     for (std::thread& thread : threads) thread.join();
-    BenchResult result;
-    result.seconds = static_cast<double>(end - begin) / 1e9;
     WaitForRest();
+    if (delayed) window_.end_ns.store(NowNs());
+    BenchResult result;
+    result.seconds = static_cast<double>(window_.end_ns.load() - begin) / 1e9;
     for (const auto& taker : takers_) taker->Stop();
     Sum(result);
     return result;
@@ -217,7 +250,8 @@ class Bench {
   /// Consumers have a minute for what was confirmed and has not come yet.
   void WaitForRest() const {
     if (takers_.empty()) return;
-    const auto deadline = Clock::now() + std::chrono::minutes(1);
+    const milliseconds spread = options_.delayed > 0 ? options_.spread : milliseconds(0);
+    const auto deadline = Clock::now() + std::chrono::minutes(1) + spread;
     while (Total(takers_) < Total(producers_) && Clock::now() < deadline) {
       std::this_thread::sleep_for(milliseconds(10));
     }
@@ -241,6 +275,7 @@ class Bench {
     for (const auto& taker : takers_) {
       result.consumed_in_window += taker->counts.in_window;
       result.end_to_end.Add(taker->counts.latency);
+      result.errors += taker->counts.errors;
     }
     result.published = Total(producers_);
     result.consumed = Total(takers_);

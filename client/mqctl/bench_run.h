@@ -29,6 +29,11 @@ struct BenchOptions {
   bool idempotent = false;
   std::uint64_t keys = 0;  // different idempotency keys; 0: one a message
   std::size_t window = 8'192;
+  std::uint64_t ordering_keys = 0;  // a KEYED queue with messages of so many keys; 0: a plain one
+  /// So many messages with delivery times spread evenly at random over `spread`, in the place of
+  /// `duration`; end_to_end is then how late they came. 0: no delay.
+  std::uint64_t delayed = 0;
+  std::chrono::milliseconds spread{60'000};
 };
 
 struct BenchResult {

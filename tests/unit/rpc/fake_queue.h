@@ -34,9 +34,9 @@ class FakeQueue final : public queue::QueueActor {
     for (;;) {
       for (auto at = events_.begin(); at != events_.end(); ++at) {
         if (!std::holds_alternative<Wanted>(*at)) continue;
-        Wanted found = std::get<Wanted>(std::move(*at));
+        Wanted wanted = std::get<Wanted>(std::move(*at));
         events_.erase(at);
-        return found;
+        return wanted;
       }
       changed_.wait(lock);
     }
