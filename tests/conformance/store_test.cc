@@ -234,7 +234,7 @@ TEST_P(StoreTest, NothingOfAChainIsWrittenBehindARefusedBatch) {
   };
   EXPECT_EQ(link(OneChunk(1)), Outcome::kCommitted);
   Batch huge = OneChunk(2);
-  huge.PutAttempt(kQueue, 2, {.last_error = std::string(CommitLog::kBatchBytesMax, 'x')});
+  huge.PutAttempt(kQueue, 2, {.notes = {{.error = std::string(CommitLog::kBatchBytesMax, 'x')}}});
   EXPECT_EQ(link(std::move(huge)), Outcome::kTooLarge);
   EXPECT_EQ(link(OneChunk(3)), Outcome::kNoSpace);
   EXPECT_EQ(Commit(OneChunk(4)).outcome, Outcome::kCommitted) << "it is of no chain";

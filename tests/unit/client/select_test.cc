@@ -47,8 +47,10 @@ class SelectTest : public ::testing::Test {
 
   /// Two arms, "high" and "low".
   SelectOptions TwoArms() {
-    return {.arms = {{.queue = {.queue = "high", .priority = 9}, .handler = Note("high")},
-                     {.queue = {.queue = "low", .priority = 1}, .handler = Note("low")}}};
+    SelectOptions options;
+    options.arms.push_back({.queue = {.queue = "high", .priority = 9}, .handler = Note("high")});
+    options.arms.push_back({.queue = {.queue = "low", .priority = 1}, .handler = Note("low")});
+    return options;
   }
 
   void Send(std::uint32_t queue_index, std::uint64_t id) {

@@ -113,6 +113,7 @@ class Notes final : public PublishSink, public ConsumeSink {
   void OnWantCredit(std::uint32_t) override {}
   void OnCreditReturned(std::uint32_t, std::uint64_t, std::int64_t, bool) override {}
   void OnLeaseLost(std::uint32_t, std::vector<DeliveryRange>, LeaseLostCode) override {}
+  void OnRecall(std::uint32_t, std::vector<DeliveryRange>) override {}
   void OnEndOfQueue(std::uint32_t) override {}
   void OnDrained(std::uint32_t, std::uint64_t, std::uint64_t) override {}
   void OnGoAway(std::uint32_t, GoAwayCode, ErrorInfo error) override {
