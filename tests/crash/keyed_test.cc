@@ -181,7 +181,8 @@ class Run {
       const std::uint64_t key = i % options_.keys;
       Message message{.payload = Payload(key, i / options_.keys)};
       if (keyed_) message.ordering_key = "k" + std::to_string(key);
-      publisher->Publish(std::move(message), [](const PublishResult&) {});
+      // A refusal shows as a missing result.
+      (void)publisher->Publish(std::move(message), [](const PublishResult&) {});
     }
     (void)publisher->Close(kTimeMax);
   }

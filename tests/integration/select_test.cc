@@ -35,9 +35,10 @@ class SelectTest : public ::testing::Test {
       ASSERT_TRUE(admin->CreateQueue(Name(queue), settings).ok());
       auto publisher = client_->NewPublisher({.queue = Name(queue)}).value();
       for (std::size_t i = 0; i < messages; ++i) {
-        publisher->Publish(MessageView{.payload = "x"}, [](const PublishResult& result) {
-          ASSERT_TRUE(result.ok()) << result.status();
-        });
+        const absl::Status accepted = publisher->Publish(
+            MessageView{.payload = "x"},
+            [](const PublishResult& result) { EXPECT_TRUE(result.ok()) << result.status(); });
+        ASSERT_TRUE(accepted.ok()) << accepted;
       }
       ASSERT_TRUE(publisher->Close(std::chrono::seconds(60)).ok());
     }

@@ -48,8 +48,13 @@ class SelectTest : public ::testing::Test {
   /// Two arms, "high" and "low".
   SelectOptions TwoArms() {
     SelectOptions options;
-    options.arms.push_back({.queue = {.queue = "high", .priority = 9}, .handler = Note("high")});
-    options.arms.push_back({.queue = {.queue = "low", .priority = 1}, .handler = Note("low")});
+    options.arms.resize(2);
+    options.arms[0].queue.queue = "high";
+    options.arms[0].queue.priority = 9;
+    options.arms[0].handler = Note("high");
+    options.arms[1].queue.queue = "low";
+    options.arms[1].queue.priority = 1;
+    options.arms[1].handler = Note("low");
     return options;
   }
 
