@@ -57,6 +57,12 @@ void QueueCore::Handle(ListClients& event) {
 }
 
 void QueueCore::Handle(Explain& event) {
+  const auto* message = std::get_if<ExplainMessage>(&event.subject);
+  if (message != nullptr && (message->sequence == 0 || message->sequence >= next_sequence_)) {
+    return Reply(event.request, MakeError(Reason::kMessageNotFound,
+                                          absl::StrCat("sequence ", message->sequence,
+                                                       " was not given yet")));
+  }
   Send(RequestDone{event.request, QueueExplainer(*this).Explain(event.subject)});
 }
 

@@ -67,7 +67,11 @@ absl::Status ReadFilter(const v1::RedriveFilter& wire, storage::RedriveRecord& r
 absl::StatusOr<std::uint64_t> TaskId(const std::string& text) {
   std::uint64_t id = 0;
   if (absl::SimpleAtoi(text, &id)) return id;
-  return BadFieldStatus("task_id", "not the id of a task, which is a number");
+  return queue::ToStatus({.reason = queue::Reason::kTaskNotFound,
+                          .resource = absl::StrCat("task ", text),
+                          .message = absl::StrCat("there is no task \"", text,
+                                                  "\"; the id of a task is a number, which "
+                                                  "StartRedrive and ListRedrives tell")});
 }
 
 auto FillRedrive(auto* response) {

@@ -138,7 +138,7 @@ TEST_F(NamespaceRedriveTest, RedriveIsStartedSeenAndCancelled) {
   get.set_task_id("7");
   EXPECT_EQ(test::DetailOf(Call(&Stub::GetRedrive, get, got)).reason(), v1::REASON_TASK_NOT_FOUND);
   get.set_task_id("seven");
-  EXPECT_EQ(test::DetailOf(Call(&Stub::GetRedrive, get, got)).reason(), v1::REASON_BAD_FIELD);
+  EXPECT_EQ(test::DetailOf(Call(&Stub::GetRedrive, get, got)).reason(), v1::REASON_TASK_NOT_FOUND);
 }
 
 TEST(RedriveConvertTest, EveryFieldOfARequestArrivesAndIsShown) {
@@ -166,7 +166,7 @@ TEST(RedriveConvertTest, EveryFieldOfARequestArrivesAndIsShown) {
             "\"default/orders\" reason_contains: \"max\" dead_lettered_before { seconds: 20 } "
             "dead_lettered_after { seconds: 10 } max_messages: 5 } max_rate { value: 7 } dry_run: "
             "true state: REDRIVE_STATE_WAITING matched: 3 moved: 2 skipped: 1 start_time { } error "
-            "{ reason: REASON_QUEUE_FULL message: \"full\" retryable: true }");
+            "{ reason: REASON_QUEUE_FULL retryable: true message: \"full\" }");
 }
 
 TEST(RedriveConvertTest, WhatCannotBeIsRefusedByName) {
