@@ -101,9 +101,12 @@ bool InFlightTable::HoldsAll(DeliveryRange range) const {
   return false;
 }
 
-void InFlightTable::Orphan(ConsumerId consumer) {
+void InFlightTable::Orphan(ConsumerId consumer, const std::string& name) {
+  const auto holder = std::make_shared<const std::string>(name);
   for (auto& [first, run] : runs_) {
-    if (run.consumer == consumer) run.consumer = 0;
+    if (run.consumer != consumer) continue;
+    run.consumer = 0;
+    run.holder = holder;
   }
 }
 

@@ -9,6 +9,8 @@
 // Limits: As many runs as messages in flight at the worst; bounded by the queue's max_messages.
 
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -31,8 +33,9 @@ struct FlightRun {
   std::int64_t deadline_ns = 0;
   bool started = false;
   bool recalled = false;
-  KeyState* key = nullptr;                  // then count is 1
-  std::vector<storage::AttemptNote> notes;  // of earlier attempts; then count is 1
+  KeyState* key = nullptr;                    // then count is 1
+  std::vector<storage::AttemptNote> notes;    // of earlier attempts; then count is 1
+  std::shared_ptr<const std::string> holder;  // the client_name of one that left, else null
 
   DeliveryId last() const { return first + count - 1; }
   DeliveryRange range() const { return {first, last()}; }
@@ -50,8 +53,8 @@ class InFlightTable {
 
   bool HoldsAll(DeliveryRange range) const;
 
-  /// Gives all of `consumer` to nobody: only its lease ends such a delivery.
-  void Orphan(ConsumerId consumer);
+  /// Gives all of `consumer` to nobody: only its lease ends such a delivery. Its name is kept.
+  void Orphan(ConsumerId consumer, const std::string& name);
 
   /// The newest unstarted deliveries of `consumer` that were not recalled yet, about `messages` of
   /// them; they count as recalled from now on.

@@ -218,6 +218,7 @@ void QueueCore::EndCommit(Commit& commit) {
     const std::uint64_t charge = run.charge_bytes;
     AddToOutbox(id, consumer->second, std::move(run), charge);
   }
+  if (!commit.deliveries.empty()) FlushOutboxes();  // before replies that speak of them
   for (Effect& reply : commit.replies) Send(std::move(reply));
   if (commit.deletes_queue) effects_->deleted = true;
 }

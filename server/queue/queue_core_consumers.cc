@@ -56,7 +56,8 @@ std::optional<ErrorInfo> QueueCore::TooManyConsumers(const AttachConsumer& event
   const std::string holder =
       consumers_.empty()
           ? ""
-          : absl::StrCat(", held by \"", consumers_.begin()->second.client_name, "\"");
+          : absl::StrCat(", held by \"", consumers_.begin()->second.client_name, "\" for ",
+                         SecondsSince(consumers_.begin()->second.since_ms), " s");
   ErrorInfo error =
       MakeError(Reason::kCardinality,
                 absl::StrCat("it takes ", settings_.max_consumers, " consumers at a time", holder,
@@ -68,7 +69,7 @@ std::optional<ErrorInfo> QueueCore::TooManyConsumers(const AttachConsumer& event
 
 void QueueCore::Handle(DetachConsumer& event) {
   if (!consumers_.contains(event.consumer)) return;
-  if (event.keep_deliveries) in_flight_.Orphan(event.consumer);
+  if (event.keep_deliveries) in_flight_.Orphan(event.consumer, NameOf(event.consumer));
   RemoveConsumer(event.consumer, "the consumer's stream ended");
 }
 
@@ -114,7 +115,9 @@ void QueueCore::Handle(DrainConsumer& event) {
   }
   ElectActive();
   OwnersChanged();
-  Send(ConsumerDrained{event.consumer, released, consumer.in_flight});
+  ConsumerDrained drained{event.consumer, released, consumer.in_flight};
+  if (settings_.delivery == DeliveryMode::kAtLeastOnce) return Send(std::move(drained));
+  open_.replies.push_back(std::move(drained));  // behind deliveries that wait for their commit
 }
 
 // ---- credit

@@ -84,6 +84,10 @@ const std::string& QueueData::NameOf(ConsumerId consumer) const {
   return found == consumers_.end() ? kNobody : found->second.client_name;
 }
 
+const std::string& QueueData::NameOf(const FlightRun& run) const {
+  return run.holder != nullptr ? *run.holder : NameOf(run.consumer);
+}
+
 std::uint64_t QueueData::ReadyCount() const {
   return messages_ - committing_ - settling_ - returning_ - in_flight_.messages() -
          held_.delayed() - held_.parked();

@@ -6,6 +6,7 @@
 // Ownership: Chunks own their messages; rows, runs and keys point into them.
 // Limits: The queue's settings.
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -64,6 +65,11 @@ struct QueueData {
   /// Rendezvous: whether a consumer with credit waits for one more.
   bool HasTaker() const;
   const std::string& NameOf(ConsumerId consumer) const;
+  /// Of the consumer that has the run, or had it when it left.
+  const std::string& NameOf(const FlightRun& run) const;
+  std::int64_t SecondsSince(WallMs wall_ms) const {
+    return std::max<std::int64_t>(0, around_->now.wall_ms - wall_ms) / 1'000;
+  }
   ErrorInfo MakeError(Reason reason, std::string message) const;
   ErrorInfo FullError() const;
   ErrorInfo DedupFullError() const;

@@ -59,9 +59,9 @@ void QueueCore::Handle(ListClients& event) {
 void QueueCore::Handle(Explain& event) {
   const auto* message = std::get_if<ExplainMessage>(&event.subject);
   if (message != nullptr && (message->sequence == 0 || message->sequence >= next_sequence_)) {
-    return Reply(event.request, MakeError(Reason::kMessageNotFound,
-                                          absl::StrCat("sequence ", message->sequence,
-                                                       " was not given yet")));
+    return Reply(event.request,
+                 MakeError(Reason::kMessageNotFound,
+                           absl::StrCat("sequence ", message->sequence, " was not given yet")));
   }
   Send(RequestDone{event.request, QueueExplainer(*this).Explain(event.subject)});
 }
@@ -75,8 +75,7 @@ void QueueCore::Note(Transition transition, Sequence first, Sequence last, std::
 void QueueCore::Note(Transition transition, const FlightRun& run, const std::string& text) {
   if (!history_.on()) return;
   Note(transition, run.chunk->SequenceAt(run.first_index),
-       run.chunk->SequenceAt(run.first_index + run.count - 1), run.attempt, NameOf(run.consumer),
-       text);
+       run.chunk->SequenceAt(run.first_index + run.count - 1), run.attempt, NameOf(run), text);
 }
 
 }  // namespace mqd::queue

@@ -70,7 +70,8 @@ std::optional<ErrorInfo> QueueCore::TooManyProducers(const AttachPublisher& even
   const std::string holder =
       publishers_.empty()
           ? ""
-          : absl::StrCat(", held by \"", publishers_.begin()->second.client_name, "\"");
+          : absl::StrCat(", held by \"", publishers_.begin()->second.client_name, "\" for ",
+                         SecondsSince(publishers_.begin()->second.since_ms), " s");
   ErrorInfo error =
       MakeError(Reason::kCardinality,
                 absl::StrCat("it takes ", settings_.max_producers, " publishers at a time", holder,

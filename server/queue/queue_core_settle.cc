@@ -199,7 +199,7 @@ void QueueCore::AddNote(Held& held, const FlightRun& run, const std::string& err
   if (held.notes.size() == storage::kAttemptNotesMax) held.notes.erase(held.notes.begin());
   held.notes.push_back({.attempt = run.attempt,
                         .time_ms = around_->now.wall_ms,
-                        .consumer = NameOf(run.consumer),
+                        .consumer = NameOf(run),
                         .error = error});
 }
 

@@ -98,11 +98,10 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainQueue&) {
   if (!causes.empty()) return causes;
   if (core_.in_flight_.messages() > 0) {
     const FlightRun& oldest = core_.in_flight_.runs().begin()->second;
-    causes.push_back(
-        {.cause = Cause::kInFlight,
-         .text = "every message that is not delayed or parked is in flight",
-         .resource = Client("consumer", oldest.consumer, core_.NameOf(oldest.consumer)),
-         .delivery_id = oldest.first});
+    causes.push_back({.cause = Cause::kInFlight,
+                      .text = "every message that is not delayed or parked is in flight",
+                      .resource = Client("consumer", oldest.consumer, core_.NameOf(oldest)),
+                      .delivery_id = oldest.first});
   }
   if (!core_.held_.live().empty() && core_.held_.delayed() > 0) {
     for (const auto& [sequence, held] : core_.held_.live()) {
@@ -398,9 +397,9 @@ Explanation QueueExplainer::WhyInFlight(Sequence sequence, const Chunk& chunk,
   }
   return {.cause = Cause::kInFlight,
           .text = absl::StrCat("attempt ", run->attempt, " is with ",
-                               Client("consumer", run->consumer, core_.NameOf(run->consumer)),
+                               Client("consumer", run->consumer, core_.NameOf(*run)),
                                run->started ? "" : ", which has not begun it"),
-          .resource = Client("consumer", run->consumer, core_.NameOf(run->consumer)),
+          .resource = Client("consumer", run->consumer, core_.NameOf(*run)),
           .delivery_id = run->first + (index - run->first_index),
           .sequence = sequence,
           .until_ms = WallOf(run->deadline_ns)};

@@ -108,9 +108,10 @@ TEST_F(InFlightTest, EachPartOfASplitRunExpires) {
 }
 
 TEST_F(InFlightTest, OrphansBelongToNobody) {
-  table.Orphan(1);
+  table.Orphan(1, "billing");
   EXPECT_THAT(table.TakeConsumer(1), IsEmpty());
   EXPECT_EQ(table.messages(), 10u);
+  EXPECT_EQ(*table.Find(&chunk, 105)->holder, "billing");
 }
 
 TEST_F(InFlightTest, RepointedRunsFollowTheirMessages) {
