@@ -45,8 +45,9 @@ int main(int argc, char** argv) {
                         .on_timeout = [&] { ++heartbeats; },
                         .on_cancel = [&] { cancelled = true; }}));
 
-  std::thread operator_thread([&] {  // waits for a heartbeat, then ends the loop
-    while (heartbeats == 0) std::this_thread::sleep_for(milliseconds(10));
+  std::thread operator_thread([&] {  // waits until there is nothing to do, then ends the loop
+    const auto idle = [&] { return select->consumer().Stats().settled == 2 * kEach; };
+    while (!idle() || heartbeats == 0) std::this_thread::sleep_for(milliseconds(10));
     select->Cancel();
   });
   OrFail(select->Run());

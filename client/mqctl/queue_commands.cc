@@ -284,7 +284,7 @@ void AddQueueCommands(CLI::App& cli, Globals& globals) {
   CLI::App* node = cli.add_subcommand("node", "the broker itself");
   node->require_subcommand(1);
   CLI::App* status = node->add_subcommand("status", "version, disk, streams");
-  status->footer("Example: mqctl -o json node status");
+  status->footer("Example: mqctl node status");
   OnCommand(status, globals, [&globals] { return Node(globals); });
 }
 

@@ -76,6 +76,21 @@ SettingRow Duration(std::string name, std::optional<milliseconds> QueueSettings:
           }};
 }
 
+/// A duration of which 0 is "none".
+SettingRow DurationOrNone(std::string name, std::optional<milliseconds> QueueSettings::*field) {
+  SettingRow row = Duration(std::move(name), field);
+  row.value = "TIME|none";
+  row.set = [field, set = row.set](QueueSettings& settings, const std::string& text) {
+    if (text != "none") return set(settings, text);
+    settings.*field = milliseconds(0);
+    return absl::OkStatus();
+  };
+  row.get = [field, get = row.get](const QueueSettings& settings) -> Json {
+    return settings.*field == milliseconds(0) ? Json("none") : get(settings);
+  };
+  return row;
+}
+
 /// `names` are those of the values from 1 on.
 template <class Enum>
 SettingRow Choice(std::string name, std::optional<Enum> QueueSettings::*field,
@@ -181,7 +196,7 @@ const std::vector<SettingRow>& SettingsTable() {
       BackoffTime("retry_backoff_max", &B::max),
       BackoffNumber("retry_backoff_jitter", &B::jitter),
       DeadLetterQueue(),
-      Duration("default_ttl", &S::default_ttl),
+      DurationOrNone("default_ttl", &S::default_ttl),
       Flag("expired_to_dead_letter", &S::expired_to_dead_letter),
       Duration("dedup_window", &S::dedup_window),
       Count("dedup_max_entries", &S::dedup_max_entries),
@@ -193,7 +208,7 @@ const std::vector<SettingRow>& SettingsTable() {
       Count("max_consumers", &S::max_consumers),
       Flag("single_active", &S::single_active),
       Choice("paused", &S::paused, {"none", "publish", "consume", "both"}),
-      Duration("expires_after_idle", &S::expires_after_idle),
+      DurationOrNone("expires_after_idle", &S::expires_after_idle),
       Count("max_publish_rate", &S::max_publish_rate),
       Choice("kind", &S::kind, {"work", "log"}),
       Count("max_delivery_rate", &S::max_delivery_rate),

@@ -29,6 +29,15 @@ class MqctlTest(DaemonTest):
         self.assertEqual(shown['settings']['max_attempts'], 3)
         self.assertEqual(shown['generation'], 2)
 
+    def test_settings_without_a_value_are_none_and_can_be_made_so(self):
+        name = self.queue('--default-ttl', '1h')
+        shown = self.json('queue', 'update', name, '--default-ttl', 'none', '--lease-duration',
+                          '5s')
+        self.assertEqual(shown['settings']['default_ttl'], 'none')
+        shown = self.json('queue', 'update', name, '--reset', 'lease_duration')
+        self.assertEqual(shown['settings']['lease_duration'], '30s')
+        self.run_mqctl('queue', 'update', name, code=65)
+
     def test_lines_come_out_as_they_went_in(self):
         name = self.queue()
         self.run_mqctl('publish', name, '--lines', stdin='one\ntwo\nthree\n')

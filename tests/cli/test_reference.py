@@ -1,4 +1,5 @@
 """README.md's table of queue settings is what a queue without any setting is told to have."""
+import json
 import os
 import re
 import unittest
@@ -20,7 +21,7 @@ def documented():
 class ReferenceTest(DaemonTest):
     def test_the_settings_table_has_every_setting_and_its_default(self):
         shown = self.json('queue', 'get', self.queue())['settings']
-        shown = {name: str(value).lower() for name, value in shown.items() if value != ''}
+        shown = {name: json.dumps(value).strip('"') for name, value in shown.items() if value != ''}
         self.assertEqual(documented(), shown)
 
     def test_every_setting_of_the_table_is_a_flag_of_create_and_update(self):

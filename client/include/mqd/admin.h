@@ -156,7 +156,7 @@ class Admin {
   // ---- explaining
 
   /// Why the subject does not move: the most important cause first; never empty. Causes come from
-  /// what dispatches. Reason::kMessageNotFound for a message, key or client that is not there.
+  /// what dispatches. A subject that is not there is no error: the text says so.
   absl::StatusOr<std::vector<Explanation>> Explain(std::string_view queue,
                                                    const Subject& subject = {});
 
