@@ -29,7 +29,8 @@ struct Chunk {
   std::vector<std::uint32_t> charges;  // as in ChunkRecord
   std::uint64_t body_bytes = 0;
   std::vector<storage::MessageControl> controls;
-  /// Index and delay in ms of messages published with a delay; until the chunk is committed.
+  /// Index and due time (steady, ns) of messages published with a delay; until the chunk is
+  /// committed.
   std::vector<std::pair<std::uint32_t, std::int64_t>> delays;
 
   std::shared_ptr<const storage::Body> body;  // null: on disk only

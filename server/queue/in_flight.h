@@ -73,6 +73,8 @@ class InFlightTable {
   }
   std::uint64_t messages() const { return messages_; }
   const absl::btree_map<DeliveryId, FlightRun>& runs() const { return runs_; }
+  /// Only what a run says of its key may be changed.
+  absl::btree_map<DeliveryId, FlightRun>& runs() { return runs_; }
 
  private:
   using Runs = absl::btree_map<DeliveryId, FlightRun>;

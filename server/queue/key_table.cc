@@ -36,8 +36,13 @@ const KeyState* KeyTable::Find(std::string_view name) const {
 }
 
 void KeyTable::DropIfIdle(KeyState& key) {
-  if (key.busy > 0 || !key.waiting.empty()) return;
+  if (key.busy > 0 || key.rows > 0) return;
   keys_.erase(std::string_view(key.name));
+}
+
+void KeyTable::DropAllIdle() {
+  absl::erase_if(
+      keys_, [](const auto& entry) { return entry.second->busy == 0 && entry.second->rows == 0; });
 }
 
 }  // namespace mqd::queue

@@ -3,7 +3,7 @@
 // key_table.h: ordering keys that have messages waiting or at work.
 //
 // Threads: One at a time.
-// Ownership: Pointers to a KeyState stay valid while it has waiting messages or is busy.
+// Ownership: Pointers to a KeyState stay valid while rows point to it or it is busy.
 // Limits: As many keys as messages at the worst; bounded by the queue's max_messages.
 
 #include <cstdint>
@@ -29,10 +29,11 @@ struct KeyState {
   ConsumerId placed_with = 0;  // 0: for anybody
   /// Messages in flight, or whose settle or return is not committed.
   std::uint32_t busy = 0;
-  DeliveryId flight = 0;  // the latest delivery
-  ConsumerId holder = 0;  // who got it
-  DeliveryId fence = 0;   // since this holder has the key
-  ConsumerId owner = 0;   // STICKY: whose it is; 0: nobody is there
+  std::uint32_t rows = 0;  // of the held table that point here, in whatever state
+  DeliveryId flight = 0;   // the latest delivery
+  ConsumerId holder = 0;   // who got it
+  DeliveryId fence = 0;    // since this holder has the key
+  ConsumerId owner = 0;    // STICKY: whose it is; 0: nobody is there
 };
 
 /// FNV-1a (Fowler, Noll, Vo): the same for a name in every process.
@@ -45,10 +46,11 @@ std::uint64_t KeyScore(std::uint64_t key_hash, ConsumerId consumer);
 class KeyTable {
  public:
   KeyState& Get(std::string_view name);
-  /// Null when the key has neither waiting messages nor work.
+  /// Null when the key has neither rows nor work.
   const KeyState* Find(std::string_view name) const;
   /// Forgets a key that has nothing left.
   void DropIfIdle(KeyState& key);
+  void DropAllIdle();
 
   /// Calls `visit` with each key.
   template <class Visit>

@@ -168,6 +168,7 @@ void QueueCore::Adopt(QueueSettings settings) {
     }
   }
   ElectActive();
+  OwnersChanged();
   for (auto& [id, consumer] : consumers_) {
     SetCredit(id, consumer, consumer.credit_messages, consumer.credit_bytes);
   }

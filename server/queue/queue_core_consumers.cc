@@ -180,7 +180,7 @@ void QueueCore::BalanceOnDemand() {
 
 void QueueCore::RecallForIdle() {
   recall_wake_ns_ = kNever;
-  if (marking_count_ == 0 || consumers_.size() < 2 || HasReady()) return;
+  if (marking_count_ == 0 || consumers_.size() < 2 || HasReady() || consume_paused()) return;
   ConsumerId taker = 0;
   for (const auto& [credit, id] : idle_credit_) {
     if (consumers_.at(id).in_flight == 0) taker = id;

@@ -76,7 +76,6 @@ Consumer* QueueCore::PickConsumer(ConsumerId& id) {
     default:
       id = idle_credit_.rbegin()->second;  // the most idle credit: LEAST_LOADED
   }
-  turn_ = id;
   return &consumers_.at(id);
 }
 
@@ -175,6 +174,7 @@ void QueueCore::HandOver(ConsumerId id, Consumer& consumer, FlightRun run) {
   Chunk& chunk = *run.chunk;
   run.first = next_delivery_;
   run.consumer = id;
+  turn_ = id;
   run.started = !consumer.marks_started;
   next_delivery_ += run.count;
   const Sequence first = chunk.SequenceAt(run.first_index);

@@ -349,7 +349,9 @@ void QueueCore::Store(const Waiter& waiter, const IncomingMessage& message,
   if (const SpecialFields* special = SpecialOf(waiter.batch, message)) {
     const auto index = static_cast<std::uint32_t>(open_body_.count());
     if (auto control = ControlFor(*special, index)) {
-      if (special->delay_ms > 0) open_chunk_->delays.emplace_back(index, special->delay_ms);
+      if (special->delay_ms > 0) {
+        open_chunk_->delays.emplace_back(index, now_ns() + special->delay_ms * kNsPerMs);
+      }
       open_chunk_->controls.push_back(*std::move(control));
     }
     for (const storage::MessageRef& ref : special->deliver_after) asked_refs_.erase(ref);

@@ -56,12 +56,12 @@ void QueueCore::HoldSpecials(Chunk& chunk) {
     }
     Hold(chunk, control.index, std::move(held));
   }
-  for (const auto& [index, delay_ms] : std::exchange(chunk.delays, {})) {
+  for (const auto& [index, due_ns] : std::exchange(chunk.delays, {})) {
     const Sequence sequence = chunk.SequenceAt(index);
     Held held = TakeHeld(sequence);
     if (held.wait == Wait::kWallTime) {
       held.wait = Wait::kDelay;
-      held.due = now_ns() + delay_ms * kNsPerMs;
+      held.due = due_ns;
     }
     Hold(chunk, index, std::move(held));
   }
@@ -74,9 +74,8 @@ void QueueCore::Hold(Chunk& chunk, std::uint32_t index, Held held) {
   held.since_ns = now_ns();
   if (const storage::MessageControl* control = chunk.ControlOf(index)) {
     held.priority = static_cast<std::uint8_t>(control->priority);
-    if (!control->ordering_key.empty() && (keyed() || sticky())) {
-      held.key = &keys_.Get(control->ordering_key);
-    }
+    held.key = KeyOf(chunk, index);
+    if (held.key != nullptr) ++held.key->rows;
   }
   if (index >= chunk.cursor) chunk.held.Add(index, index + 1);
   const bool ready = held.state == HeldState::kReady;

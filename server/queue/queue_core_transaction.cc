@@ -169,7 +169,9 @@ void QueueCore::AddControl(const Waiter& waiter, const IncomingMessage& message,
   if (message.special != 0) {
     const SpecialFields& special = waiter.batch.specials[message.special - 1];
     control = ControlFor(special, index);
-    if (special.delay_ms > 0) chunk.delays.emplace_back(index, special.delay_ms);
+    if (special.delay_ms > 0) {
+      chunk.delays.emplace_back(index, now_ns() + special.delay_ms * kNsPerMs);
+    }
   }
   if (!waiter.origins.empty()) {
     if (!control.has_value()) control = storage::MessageControl{.index = index};

@@ -88,7 +88,7 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainQueue&) {
     causes.push_back({.cause = Cause::kDiskLow,
                       .text = "the broker's disk is nearly full: publishes are refused"});
   }
-  if (core_.next_move_ns_ != kNever) {
+  if (core_.next_move_ns_ != kNever && core_.held_.parked() > 0) {
     causes.push_back({.cause = Cause::kDeadLetterQueueFull,
                       .text = absl::StrCat(core_.to_move_.size() + core_.moving_.size(),
                                            " parked messages wait for room in the dead-letter "
@@ -333,6 +333,9 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainKey& subject) {
     return {{.cause = Cause::kIdle, .text = "no message of this key waits or is in flight"}};
   }
   if (auto holds = KeyHolds(*key)) return {*std::move(holds)};
+  if (key->waiting.empty() && key->busy == 0) {
+    return {{.cause = Cause::kIdle, .text = "its messages are delayed or parked"}};
+  }
   if (key->waiting.empty()) {
     return {{.cause = Cause::kInFlight,
              .text = "its messages are in flight",

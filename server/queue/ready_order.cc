@@ -37,7 +37,10 @@ Held ReadyOrder::TakeHeld(Sequence sequence) {
   KeyState* key = row.key;
   Unplace(sequence, row);
   Held held = held_.Take(sequence);
-  if (key != nullptr) keys_.DropIfIdle(*key);
+  if (key != nullptr) {
+    --key->rows;
+    keys_.DropIfIdle(*key);
+  }
   held.key = nullptr;
   return held;
 }
@@ -53,6 +56,12 @@ void ReadyOrder::RefreshFresh(const Chunk& chunk) {
 }
 
 // ---- keys
+
+KeyState* ReadyOrder::KeyOf(const Chunk& chunk, std::uint32_t index) {
+  const storage::MessageControl* control = chunk.ControlOf(index);
+  const bool heeds = control != nullptr && !control->ordering_key.empty() && (keyed() || sticky());
+  return heeds ? &keys_.Get(control->ordering_key) : nullptr;
+}
 
 ReadyLanes& ReadyOrder::LanesOf(ConsumerId owner) {
   return owner == 0 ? lanes_ : consumers_.at(owner).own;
@@ -81,14 +90,16 @@ void ReadyOrder::UpdateKey(KeyState& key) {
 }
 
 void ReadyOrder::ChooseOwner(KeyState& key) {
-  if (key.owner != 0 && consumers_.contains(key.owner) && !consumers_.at(key.owner).draining) {
-    return;
-  }
+  const auto could_take = [this](ConsumerId id, const Consumer& consumer) {
+    return !consumer.draining && (!settings_.single_active || id == active_);
+  };
+  const auto owner = consumers_.find(key.owner);
+  if (owner != consumers_.end() && could_take(owner->first, owner->second)) return;
   key.owner = 0;
   std::uint64_t best = 0;
   for (const auto& [id, consumer] : consumers_) {
     const std::uint64_t score = KeyScore(key.hash, id);
-    if (consumer.draining || (key.owner != 0 && score <= best)) continue;
+    if (!could_take(id, consumer) || (key.owner != 0 && score <= best)) continue;
     key.owner = id;
     best = score;
   }
@@ -116,17 +127,28 @@ void ReadyOrder::Reindex() {
   for (auto& [id, consumer] : consumers_) consumer.own.Clear();
   keys_.ForEach([](KeyState& key) {
     key.waiting.clear();
+    key.rows = 0;
     key.placed = 0;
     key.placed_with = 0;
     key.owner = 0;
   });
-  for (auto& [sequence, held] : held_.live()) {
-    const storage::MessageControl* control = held.chunk->ControlOf(held.index);
-    const bool heeds =
-        control != nullptr && !control->ordering_key.empty() && (keyed() || sticky());
-    held.key = heeds ? &keys_.Get(control->ordering_key) : nullptr;
-    Place(sequence, held);
+  for (auto& [first, run] : in_flight_.runs()) {
+    if (run.key != nullptr) continue;
+    run.key = KeyOf(*run.chunk, run.first_index);  // it was delivered while keys did not count
+    if (run.key == nullptr) continue;
+    ++run.key->busy;
+    run.key->flight = first;
+    run.key->holder = run.consumer;
+    run.key->fence = first;
   }
+  for (HeldTable::Rows* rows : {&held_.live(), &held_.parked_rows()}) {
+    for (auto& [sequence, held] : *rows) {
+      held.key = KeyOf(*held.chunk, held.index);
+      if (held.key != nullptr) ++held.key->rows;
+      Place(sequence, held);
+    }
+  }
+  keys_.DropAllIdle();
 }
 
 }  // namespace mqd::queue

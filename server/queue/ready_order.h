@@ -31,6 +31,9 @@ class ReadyOrder : protected QueueData {
   /// After messages of `chunk` were delivered, held or settled.
   void RefreshFresh(const Chunk& chunk);
 
+  /// Of a message that heeds one; else null.
+  KeyState* KeyOf(const Chunk& chunk, std::uint32_t index);
+
  private:
   void UpdateKey(KeyState& key);
   ReadyLanes& LanesOf(ConsumerId owner);
