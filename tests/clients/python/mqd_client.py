@@ -18,7 +18,7 @@ import threading
 import typing
 
 import grpc
-from google.protobuf import duration_pb2
+from google.protobuf import duration_pb2, field_mask_pb2
 from mqd.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc, types_pb2
 
 WAIT_S = 30
@@ -126,6 +126,7 @@ class Result(typing.NamedTuple):
     sequence: int = 0
     status: int = 0
     error: typing.Any = None
+    policy: int = 0
 
     @classmethod
     def of(cls, reply):
@@ -134,7 +135,9 @@ class Result(typing.NamedTuple):
         content = getattr(reply, kind)
         if kind == 'error':
             return cls(kind, error=content)
-        return cls(kind, getattr(content, 'sequence', 0), getattr(content, 'status', 0))
+        if kind == 'dropped':
+            return cls(kind, policy=content.policy)
+        return cls(kind, content.sequence, getattr(content, 'status', 0))
 
 
 @dataclasses.dataclass
@@ -147,6 +150,7 @@ class Delivery:
     queue_index: int = 0
     lease_s: float = 0
     dead_letter: typing.Any = None
+    fence: int = 0
 
     @property
     def payload(self):
@@ -161,7 +165,7 @@ def unpack(runs, queue_index=0):
         lease = run.lease.ToMicroseconds() / 1e6
         for i, each in enumerate(run.messages):
             out.append(Delivery(run.first_delivery_id + i, run.first_sequence + i,
-                                run.delivery_attempt, each, queue_index, lease, origin))
+                                run.delivery_attempt, each, queue_index, lease, origin, run.fence))
     return out
 
 
@@ -212,39 +216,43 @@ class Client:
 
     # ---- administration
 
+    def ask(self, method, **fields):
+        """Any call of AdminService by its name, with the fields of its request."""
+        request = getattr(admin_pb2, method + 'Request')(**fields)
+        return self.call(getattr(self.admin, method), request)
+
+    def update_queue(self, name, **settings):
+        """Changes these settings and no others."""
+        return self.ask('UpdateQueue', name=name, settings=types_pb2.QueueSettings(**settings),
+                        update_mask=field_mask_pb2.FieldMask(paths=settings)).queue
+
     def create_queue(self, name, **settings):
-        request = admin_pb2.CreateQueueRequest(
-            name=name, settings=types_pb2.QueueSettings(**settings))
-        return self.call(self.admin.CreateQueue, request)
+        return self.ask('CreateQueue', name=name, settings=types_pb2.QueueSettings(**settings))
 
     def get_queue(self, name):
-        return self.call(self.admin.GetQueue, admin_pb2.GetQueueRequest(name=name)).queue
+        return self.ask('GetQueue', name=name).queue
 
     def stats(self, name):
-        request = admin_pb2.GetQueueStatsRequest(name=name)
-        return self.call(self.admin.GetQueueStats, request).stats
+        return self.ask('GetQueueStats', name=name).stats
 
     def peek(self, name, status=0, from_sequence=0, count=0):
-        request = admin_pb2.PeekMessagesRequest(
-            queue=name, status=status, from_sequence=from_sequence, limit=count)
-        return list(self.call(self.admin.PeekMessages, request).messages)
+        return list(self.ask('PeekMessages', queue=name, status=status,
+                             from_sequence=from_sequence, limit=count).messages)
 
     def purge(self, name, purge_dedup=False):
-        request = admin_pb2.PurgeQueueRequest(name=name, purge_dedup=purge_dedup)
-        return self.call(self.admin.PurgeQueue, request).purged_messages
+        return self.ask('PurgeQueue', name=name, purge_dedup=purge_dedup).purged_messages
 
     def close_queue(self, name):
-        return self.call(self.admin.CloseQueue, admin_pb2.CloseQueueRequest(name=name)).queue
+        return self.ask('CloseQueue', name=name).queue
 
     def reopen_queue(self, name):
-        return self.call(self.admin.ReopenQueue, admin_pb2.ReopenQueueRequest(name=name)).queue
+        return self.ask('ReopenQueue', name=name).queue
 
     def delete_queue(self, name, force=False):
-        request = admin_pb2.DeleteQueueRequest(name=name, force=force)
-        return self.call(self.admin.DeleteQueue, request).deleted_messages
+        return self.ask('DeleteQueue', name=name, force=force).deleted_messages
 
     def node_status(self):
-        return self.call(self.admin.GetNodeStatus, admin_pb2.GetNodeStatusRequest())
+        return self.ask('GetNodeStatus')
 
 
 class Stream:
@@ -346,7 +354,8 @@ class Stream:
 class Publisher(Stream):
     """Publishes to one queue within the credit that the broker grants."""
 
-    def __init__(self, client, queue_name, producer_id=b'', client_name='', next_id=1):
+    def __init__(self, client, queue_name, next_id=1, **fields):
+        """fields: of PublishOpen."""
         super().__init__(client.broker.PublishStream, broker_pb2.PublishStreamRequest)
         self.next_id = next_id
         self.credit_messages = 0
@@ -354,8 +363,7 @@ class Publisher(Stream):
         self.results = {}
         self.blocked = []  # Blocked frames, as they came
         self._answered_through = next_id - 1
-        self.open(broker_pb2.PublishOpen(
-            queue=queue_name, producer_id=producer_id, client_name=client_name))
+        self.open(broker_pb2.PublishOpen(queue=queue_name, **fields))
 
     def publish(self, *messages, timeout=None, confirm_level=0):
         """Sends one batch when there is credit for it; the publish id of its first message."""
@@ -409,21 +417,22 @@ class Publisher(Stream):
 class Consumer(Stream):
     """Takes deliveries of one or more queues within the credit that this side grants."""
 
-    def __init__(self, client, queues, marks_started=False, client_name=''):
-        """queues: names, or (name, weight) pairs."""
+    def __init__(self, client, queues, **fields):
+        """queues: names, or (name, weight), or (name, weight, priority). fields: of ConsumeOpen."""
         super().__init__(client.broker.ConsumeStream, broker_pb2.ConsumeStreamRequest)
         self.inbox = []
         self.frames = []        # Deliveries frames, as they came
         self.lease_lost = []
+        self.recalls = []       # Recall frames: release what of them is not begun
         self.ended_queues = []  # the queue index of each end_of_queue
         self.drained = None
         self._credit_bytes = 0
         self._settled = {}
         self._settle_id = 0
-        pairs = [(each, 0) if isinstance(each, str) else each for each in queues]
-        self.open(broker_pb2.ConsumeOpen(
-            queues=[broker_pb2.SelectQueue(queue=name, weight=weight) for name, weight in pairs],
-            marks_started=marks_started, client_name=client_name))
+        parts = [(each,) if isinstance(each, str) else each for each in queues]
+        self.open(broker_pb2.ConsumeOpen(queues=[
+            broker_pb2.SelectQueue(**dict(zip(('queue', 'weight', 'priority'), part)))
+            for part in parts], **fields))
 
     def grant(self, messages, size=None):
         """Lets the broker send so many more messages, of so many more bytes. Not given: as many
@@ -472,6 +481,8 @@ class Consumer(Stream):
             self._settled[content.settle_id] = content
         elif kind == 'lease_lost':
             self.lease_lost.append(content)
+        elif kind == 'recall':
+            self.recalls.append(content)
         elif kind == 'end_of_queue':
             self.ended_queues.append(content.queue_index)
         elif kind == 'drained':

@@ -174,18 +174,12 @@ class SelectTest(case.BrokerCase):
             for queues in selections:
                 with self.refused('BAD_FIELD', field):
                     self.consumer(*queues)
-        unsupported = {
-            'select_mode': dict(select_mode=broker_pb2.SELECT_MODE_PRIORITY),
-            'take_over': dict(take_over=True),
-            'queues.priority': dict(queues=[broker_pb2.SelectQueue(queue=name, priority=1)]),
-        }
-        for field, fields in unsupported.items():
-            fields.setdefault('queues', [broker_pb2.SelectQueue(queue=name)])
-            stream = self.client.broker.ConsumeStream(iter([broker_pb2.ConsumeStreamRequest(
-                open=broker_pb2.ConsumeOpen(**fields))]), timeout=30)
-            with self.subTest(field), self.assertRaises(grpc.RpcError) as caught:
-                next(stream)
-            self.check_info(mqd.MqdError.of(caught.exception).info, 'BAD_FIELD', field)
+        for field, options in {'queues.priority': dict(queues=[(name, 1, 1)]),
+                               'ageing_floor': dict(ageing_floor=mqd.seconds(1)),
+                               'select_mode': dict(select_mode=99)}.items():
+            queues = options.pop('queues', [name])
+            with self.subTest(field), self.refused('BAD_FIELD', field):
+                self.consumer(*queues, **options)
 
 
 class EndTest(case.BrokerCase):

@@ -2,6 +2,7 @@
 import unittest
 
 import grpc
+from google.protobuf import timestamp_pb2
 from mqd.v1 import broker_pb2, types_pb2
 
 import case
@@ -227,37 +228,40 @@ class PublishTest(case.BrokerCase):
             self.assertEqual((results[4].error.limit, results[4].error.current), (128, 129))
         self.check_stats(name, ready=6)
 
-    def test_field_that_is_not_carried_out_is_refused_by_name(self):
+    def test_field_that_is_wrong_is_refused_by_name(self):
         name = self.queue()
-        unsupported = {
-            'ordering_key': 'k', 'priority': 1, 'delay': mqd.seconds(1), 'ttl': mqd.seconds(1),
-            'deliver_after': [types_pb2.MessageRef(queue=name, sequence=1)],
+        wrong = {
+            'ordering_key': 'k',  # neither KEYED nor STICKY
+            'priority': 10,
+            'delay': mqd.seconds(31 * 86_400),
+            'deliver_at': timestamp_pb2.Timestamp(seconds=1 << 33),
+            'ttl': mqd.seconds(0),
+            'deliver_after': [types_pb2.MessageRef(queue=name, sequence=0)],
         }
         publisher = self.publisher(name)
-        for field, value in unsupported.items():
+        for field, value in wrong.items():
             unary, = self.client.publish(name, mqd.message(b'x', **{field: value}))
             streamed, = publisher.publish_all(mqd.message(b'x', **{field: value}))
             for result in (unary, streamed):
-                self.check_info(self.check_error(result, 'BAD_FIELD'), 'BAD_FIELD', field)
-        later = mqd.message(b'x')
-        later.deliver_at.GetCurrentTime()
-        self.assertIn('deliver_at', self.check_error(publisher.publish_all(later)[0],
-                                                     'BAD_FIELD').resource)
-        for level in (broker_pb2.CONFIRM_LEVEL_ACCEPTED, broker_pb2.CONFIRM_LEVEL_SETTLED, 99):
-            result, = publisher.publish_all(mqd.message(b'x'), confirm_level=level)
-            self.assertIn('confirm_level', self.check_error(result, 'BAD_FIELD').resource)
-        self.check_stats(name, ready=0)
-        level = broker_pb2.CONFIRM_LEVEL_DURABLE
-        self.assertEqual(publisher.publish_all(mqd.message(b'x'), confirm_level=level)[0].kind,
-                         'published')
+                with self.subTest(field):
+                    self.check_info(self.check_error(result, 'BAD_FIELD'), 'BAD_FIELD', field)
+        both = mqd.message(b'x', delay=mqd.seconds(1))
+        both.deliver_at.GetCurrentTime()
+        self.check_error(publisher.publish_all(both)[0], 'BAD_FIELD')
+        result, = publisher.publish_all(mqd.message(b'x'), confirm_level=99)
+        self.assertIn('confirm_level', self.check_error(result, 'BAD_FIELD').resource)
+        self.check_stats(name, ready=0, delayed=0)
 
-    def test_take_over_is_refused_until_it_is_carried_out(self):
+    def test_atomic_settle_takes_no_deliver_after(self):
         name = self.queue()
-        stream = self.client.broker.PublishStream(iter([broker_pb2.PublishStreamRequest(
-            open=broker_pb2.PublishOpen(queue=name, take_over=True))]), timeout=30)
-        with self.assertRaises(grpc.RpcError) as caught:
-            next(stream)
-        self.check_info(mqd.MqdError.of(caught.exception).info, 'BAD_FIELD', 'take_over')
+        self.publish(name, b'in', b'other')
+        delivery, = self.receive(name)
+        after = types_pb2.MessageRef(queue=name, sequence=delivery.sequence)
+        with self.refused('BAD_FIELD') as caught:
+            self.client.settle(name, [delivery], mqd.ack(), [
+                mqd.publishes(name, mqd.message(b'out', deliver_after=[after]))])
+        self.assertIn('deliver_after', caught.exception.info.message)
+        self.check_stats(name, ready=1, in_flight=1, delayed=0)
 
     def test_resend_after_a_reconnect_adds_no_duplicate(self):
         name, producer = self.queue(), bytes(range(16))

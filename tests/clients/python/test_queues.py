@@ -42,28 +42,27 @@ class QueueTest(case.BrokerCase):
                          (600, 1_000_000))
         self.assertTrue(shown.max_producers.unlimited and shown.max_consumers.unlimited)
 
-    def test_setting_that_is_not_carried_out_is_refused_by_name(self):
-        unsupported = {
-            'delivery': types_pb2.DELIVERY_MODE_AT_MOST_ONCE,
-            'ordering': types_pb2.ORDERING_KEYED,
-            'dispatch_policy': types_pb2.DISPATCH_POLICY_STICKY,
-            'kind': types_pb2.QUEUE_KIND_LOG,
-            'paused': types_pb2.PAUSED_BOTH,
-            'single_active': True,
-            'max_producers': mqd.limit(1),
-            'max_consumers': mqd.limit(1),
-            'max_publish_rate': mqd.limit(10),
-            'max_delivery_rate': mqd.limit(10),
-            'default_ttl': mqd.seconds(60),
-            'expires_after_idle': mqd.seconds(60),
-            'max_messages': mqd.limit(0),
-            'overflow_policy': types_pb2.OVERFLOW_POLICY_DROP_OLDEST,
-        }
-        for field, value in unsupported.items():
-            with self.subTest(field), self.refused('BAD_FIELD', field):
-                self.client.create_queue('unsupported', **{field: value})
+    def test_kind_log_is_refused_by_name(self):
+        with self.refused('BAD_FIELD', 'kind') as caught:
+            self.client.create_queue('log', kind=types_pb2.QUEUE_KIND_LOG)
+        self.assertIn('not supported', caught.exception.info.message)
         with self.refused('QUEUE_NOT_FOUND'):
-            self.client.get_queue('unsupported')
+            self.client.get_queue('log')
+
+    def test_setting_that_needs_another_one_is_refused_by_name(self):
+        wrong = {
+            'max_publish_rate': dict(overflow_policy=types_pb2.OVERFLOW_POLICY_THROTTLE),
+            'dead_letter_queue': dict(overflow_policy=types_pb2.OVERFLOW_POLICY_DEAD_LETTER),
+            'overflow_policy': dict(overflow_policy=types_pb2.OVERFLOW_POLICY_DROP_OLDEST,
+                                    max_messages=mqd.limit(0)),
+        }
+        for field, settings in wrong.items():
+            with self.subTest(field), self.refused('BAD_FIELD', field):
+                self.client.create_queue('wrong', **settings)
+        with self.refused('BAD_FIELD', 'dead_letter_queue'):
+            self.client.create_queue('wrong', dead_letter_queue='wrong')
+        with self.refused('QUEUE_NOT_FOUND'):
+            self.client.get_queue('wrong')
 
     def test_setting_out_of_range_is_refused_by_name(self):
         wrong = {
@@ -72,6 +71,13 @@ class QueueTest(case.BrokerCase):
             'lease_duration': mqd.seconds(0.5),
             'dedup_window': mqd.seconds(8 * 86_400),
             'dedup_max_entries': mqd.limit(0),
+            'max_producers': mqd.limit(0),
+            'max_consumers': mqd.limit(0),
+            'max_publish_rate': mqd.limit(0),
+            'max_delivery_rate': mqd.limit(0),
+            'expires_after_idle': mqd.seconds(9),
+            'ageing_floor': mqd.seconds(0.05),
+            'history_entries': 1_000_001,
             'retry_backoff': types_pb2.RetryBackoff(jitter=2),
             'dead_letter_queue': 'other/dead',
         }
