@@ -130,7 +130,7 @@ class MqctlTest(DaemonTest):
         self.assertEqual(self.json('node', 'status')['version'], version)
 
     def test_bench_reports_the_agreed_names_and_leaves_no_queue(self):
-        result = self.json('bench', '--duration', '300ms', '--producers', '2', '--consumers', '2',
+        result = self.json('bench', '--duration', '2s', '--producers', '2', '--consumers', '2',
                            '--queues', '2', '--idempotent')
         for name in ('published_per_second', 'consumed_per_second'):
             self.assertGreater(result[name], 0)
