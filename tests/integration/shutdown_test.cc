@@ -125,7 +125,9 @@ std::multiset<int> TakeAll(const std::string& address) {
   const auto client = Client::Connect({.address = address}).value();
   std::multiset<int> all;
   for (;;) {
-    const auto received = client->Receive("orders", {.max_messages = 1'000});
+    // After a restart bodies are on disk only: a call that does not wait may find none in memory.
+    const auto received =
+        client->Receive("orders", {.max_messages = 1'000, .wait = std::chrono::seconds(2)});
     EXPECT_TRUE(received.ok()) << received.status();
     if (!received.ok() || received->messages.empty()) return all;
     for (const ReceivedMessage& each : received->messages) {
