@@ -63,7 +63,8 @@ class Transaction : public std::enable_shared_from_this<Transaction> {
 
   void OnCommitted(QueueActor::CommitOutcome outcome) {
     result_.settle = std::move(outcome.result);
-    result_.refused_at_source = !outcome.committed && !outcome.unknown;
+    result_.refused_at_source =
+        !outcome.committed && !outcome.unknown && !outcome.error.has_value();
     if (!outcome.unknown) {
       result_.error = std::move(outcome.error);
       return Finish(outcome.committed);
