@@ -87,6 +87,11 @@ class QueueCore : private ReadyOrder {
 
   // ---- queue_core_room.cc: when there is no room
   Verdict JudgeRoom(const IncomingMessage& message);
+  bool Fits(std::uint64_t messages, std::uint64_t bytes) const;
+  /// DROP_OLDEST: whether there would be room without all that may be dropped.
+  bool DroppingHelps(std::uint64_t messages, std::uint64_t bytes) const;
+  /// DROP_OLDEST: makes that room; for what is stored for sure.
+  void DropFor(std::uint64_t messages, std::uint64_t bytes);
   bool DropOldest();
   void Divert(const Waiter& waiter, const IncomingMessage& message, std::uint64_t publish_id);
   void FinishDivert(std::uint64_t divert);

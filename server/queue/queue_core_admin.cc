@@ -159,7 +159,7 @@ void QueueCore::Adopt(QueueSettings settings) {
     next_move_ns_ = kNever;
     to_move_.clear();
     for (const auto& [sequence, held] : held_.parked_rows()) {
-      if (!moving_.contains(sequence)) to_move_.push_back(sequence);
+      if (to_dead_letters() && !moving_.contains(sequence)) to_move_.push_back(sequence);
     }
   }
   if (settings_.max_consumers == 1) {

@@ -196,6 +196,7 @@ Verdict QueueCore::Judge(Waiter& waiter, const IncomingMessage& message) {
   if (around_->ledger != nullptr) {
     if (auto refusal = around_->ledger->Take(message.charge_bytes)) return *std::move(refusal);
   }
+  DropFor(1, message.charge_bytes);
   publish_rate_.Take(now_ns(), rate, 1);
   return StoreIt{};
 }

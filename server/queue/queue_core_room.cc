@@ -18,16 +18,13 @@ constexpr TransactionId kDivertBit = TransactionId{1} << 63;
 
 Verdict QueueCore::JudgeRoom(const IncomingMessage& message) {
   const OverflowPolicy policy = settings_.overflow_policy;
-  if (policy == OverflowPolicy::kDropOldest) {
-    while (!HasRoom(message.charge_bytes) && DropOldest()) {
-    }
-  }
   if (HasRoom(message.charge_bytes)) return StoreIt{};
   switch (policy) {
     case OverflowPolicy::kBlock:
     case OverflowPolicy::kThrottle:
       return rendezvous() ? WaitFor::kTaker : WaitFor::kRoom;
     case OverflowPolicy::kDropOldest:
+      if (DroppingHelps(1, message.charge_bytes)) return StoreIt{};
       if (committing_ > 0 || settling_ > 0) return WaitFor::kCommit;
       return FullError();
     case OverflowPolicy::kDropNewest:
@@ -38,6 +35,39 @@ Verdict QueueCore::JudgeRoom(const IncomingMessage& message) {
       break;
   }
   return FullError();
+}
+
+bool QueueCore::Fits(std::uint64_t messages, std::uint64_t bytes) const {
+  return messages_ + messages <= settings_.max_messages && bytes_ + bytes <= settings_.max_bytes;
+}
+
+bool QueueCore::DroppingHelps(std::uint64_t messages, std::uint64_t bytes) const {
+  std::uint64_t slots = messages_ + messages;
+  std::uint64_t charge = bytes_ + bytes;
+  const auto enough = [&] {
+    return slots <= settings_.max_messages && charge <= settings_.max_bytes;
+  };
+  for (const auto& [sequence, held] : held_.live()) {
+    if (enough()) return true;
+    --slots;
+    charge -= held.chunk->ChargeAt(held.index);
+  }
+  for (const Sequence first : fresh_) {
+    const Chunk& chunk = *chunks_.at(first);
+    for (std::uint32_t index = chunk.NextFresh(); index < chunk.count; ++index) {
+      if (enough()) return true;
+      if (chunk.held.Contains(index) || chunk.settled.Contains(index)) continue;
+      --slots;
+      charge -= chunk.ChargeAt(index);
+    }
+  }
+  return enough();
+}
+
+void QueueCore::DropFor(std::uint64_t messages, std::uint64_t bytes) {
+  if (settings_.overflow_policy != OverflowPolicy::kDropOldest) return;
+  while (!Fits(messages, bytes) && DropOldest()) {
+  }
 }
 
 bool QueueCore::DropOldest() {

@@ -58,11 +58,11 @@ void QueueCore::HoldSpecials(Chunk& chunk) {
   }
   for (const auto& [index, due_ns] : std::exchange(chunk.delays, {})) {
     const Sequence sequence = chunk.SequenceAt(index);
+    const Held* row = held_.Find(sequence);
+    if (row == nullptr || row->wait != Wait::kWallTime) continue;  // expired, or waits for others
     Held held = TakeHeld(sequence);
-    if (held.wait == Wait::kWallTime) {
-      held.wait = Wait::kDelay;
-      held.due = due_ns;
-    }
+    held.wait = Wait::kDelay;
+    held.due = due_ns;
     Hold(chunk, index, std::move(held));
   }
 }
@@ -76,11 +76,13 @@ void QueueCore::Hold(Chunk& chunk, std::uint32_t index, Held held) {
     held.priority = static_cast<std::uint8_t>(control->priority);
     held.key = KeyOf(chunk, index);
     if (held.key != nullptr) ++held.key->rows;
+    // Its time may have passed unseen while it was in flight, and the clock been set back since.
+    if (control->expires_at_ms != 0) ttl_due_.emplace(control->expires_at_ms, sequence);
   }
   if (index >= chunk.cursor) chunk.held.Add(index, index + 1);
-  const bool ready = held.state == HeldState::kReady;
+  const bool parked = held.state == HeldState::kParked;
   Place(sequence, held_.Add(sequence, std::move(held)));
-  if (ready && IsExpired(chunk, index)) Expire(chunk, index);
+  if (!parked && IsExpired(chunk, index)) Expire(chunk, index);
 }
 
 void QueueCore::ReadyDue() {
@@ -271,7 +273,7 @@ void QueueCore::MoveParked() {
 }
 
 void QueueCore::Handle(MoveFailed& event) {
-  if (moving_.erase(event.sequence) == 0) return;
+  if (moving_.erase(event.sequence) == 0 || !to_dead_letters()) return;
   to_move_.push_back(event.sequence);
   next_move_ns_ = now_ns() + kMoveAgainNs;
 }

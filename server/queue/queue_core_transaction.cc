@@ -110,12 +110,13 @@ Verdict QueueCore::JudgeTransactionRoom(const Waiter& waiter,
   }
   const bool could =
       count <= std::max<std::uint64_t>(settings_.max_messages, 1) && bytes <= settings_.max_bytes;
-  if (settings_.overflow_policy == OverflowPolicy::kDropOldest && could && !waiter.bypass_dedup) {
-    while (!room() && DropOldest()) {
-    }
-    if (!room() && (committing_ > 0 || settling_ > 0)) return WaitFor::kCommit;
+  const bool drops = settings_.overflow_policy == OverflowPolicy::kDropOldest && could &&
+                     !waiter.bypass_dedup && !room();
+  if (drops && !DroppingHelps(count, bytes)) {
+    if (committing_ > 0 || settling_ > 0) return WaitFor::kCommit;
+    return FullError();
   }
-  if (!room()) {
+  if (!drops && !room()) {
     if (could && waits) return rendezvous() ? WaitFor::kTaker : WaitFor::kRoom;
     return FullError();
   }
@@ -125,6 +126,7 @@ Verdict QueueCore::JudgeTransactionRoom(const Waiter& waiter,
       if (refusal.has_value()) return *std::move(refusal);
     }
   }
+  if (drops) DropFor(count, bytes);
   if (!waiter.bypass_dedup) publish_rate_.Take(now_ns(), rate, count);
   return StoreIt{};
 }
