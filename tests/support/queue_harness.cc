@@ -21,21 +21,9 @@ std::string Field(std::string_view value) {
   return field.append(value);
 }
 
-const char* NameOf(MessageStatus status) {
+const char* StatusName(MessageStatus status) {
   constexpr const char* kNames[] = {"", "READY", "IN_FLIGHT", "DELAYED", "PARKED", "SETTLED"};
   return kNames[static_cast<std::size_t>(status)];
-}
-
-std::string ResultName(const std::variant<Duplicate, Dropped, ErrorInfo>& result) {
-  if (const auto* duplicate = std::get_if<Duplicate>(&result)) {
-    return "duplicate of " + std::to_string(duplicate->sequence) + " " + NameOf(duplicate->status);
-  }
-  if (const auto* dropped = std::get_if<Dropped>(&result)) {
-    constexpr const char* kNames[] = {
-        "", "REJECT", "BLOCK", "DROP_OLDEST", "DROP_NEWEST", "DEAD_LETTER", "THROTTLE"};
-    return std::string("dropped ") + kNames[static_cast<std::size_t>(dropped->policy)];
-  }
-  return ToString(std::get<ErrorInfo>(result).reason);
 }
 
 SpecialFields ViewOf(const Extras& extras) {
@@ -55,6 +43,19 @@ struct Owned {
 };
 
 }  // namespace
+
+std::string NameOf(const std::variant<Duplicate, Dropped, ErrorInfo>& result) {
+  if (const auto* duplicate = std::get_if<Duplicate>(&result)) {
+    return "duplicate of " + std::to_string(duplicate->sequence) + " " +
+           StatusName(duplicate->status);
+  }
+  if (const auto* dropped = std::get_if<Dropped>(&result)) {
+    constexpr const char* kNames[] = {
+        "", "REJECT", "BLOCK", "DROP_OLDEST", "DROP_NEWEST", "DEAD_LETTER", "THROTTLE"};
+    return std::string("dropped ") + kNames[static_cast<std::size_t>(dropped->policy)];
+  }
+  return ToString(std::get<ErrorInfo>(result).reason);
+}
 
 std::vector<std::string> Names(const std::vector<Seen>& seen) {
   std::vector<std::string> names;
@@ -108,6 +109,7 @@ RecoveredQueue QueueHarness::ReadBack() {
   rebuild_ = false;
   auto record = FindQueueRecord(*disk_, kShard, id_);
   MQD_ASSERT(record.ok());
+  first_sequence_ = record->sequence_limit;
   auto recovered = RecoverQueue(*disk_, kShard, *std::move(record));
   MQD_ASSERT(recovered.ok());
   return *std::move(recovered);
@@ -147,6 +149,7 @@ void QueueHarness::Perform(Effects effects) {
   rebuild_ = rebuild_ || effects.rebuild;
   for (const ChunkKey& chunk : effects.loads) {
     ++loads_;
+    if (!reads_bodies_) continue;
     std::shared_ptr<const storage::Body> read;
     disk_->ReadBody(kShard, id_, chunk, [&](auto body) {
       if (body.ok()) read = *std::move(body);
@@ -323,6 +326,12 @@ void QueueHarness::Advance(std::int64_t ms) {
   Step(Tick{});
 }
 
+std::vector<Explanation> QueueHarness::Why(ExplainSubject subject) {
+  Take<RequestDone>();
+  Step(Explain{next_request_++, std::move(subject)});
+  return TakeAnswer<std::vector<Explanation>>();
+}
+
 void QueueHarness::JumpWall(std::int64_t ms) {
   around_.now.wall_ms += ms;
   Step(Tick{});
@@ -352,10 +361,12 @@ std::size_t QueueHarness::MoveTo(QueueHarness& target) {
       PublishBatch batch{.owner = item.body};
       batch.messages.push_back(
           {.element = item.body->Element(item.index), .charge_bytes = item.charge_bytes});
-      taken += RunTransaction(target, {0, std::move(batch), true, {item.origin}},
-                              {.leaving = {item.sequence}})
-                   ? 1
-                   : 0;
+      if (RunTransaction(target, {0, std::move(batch), true, {item.origin}},
+                         {.leaving = {item.sequence}})) {
+        ++taken;
+        continue;
+      }
+      Step(MoveFailed{item.sequence});
     }
   }
   for (DivertToDeadLetter& divert : Take<DivertToDeadLetter>()) {
@@ -406,7 +417,7 @@ std::vector<Seen> QueueHarness::TakeDeliveries() {
       for (std::uint32_t i = 0; i < run.count; ++i) {
         seen.push_back({names_.at(send.consumer), run.first_delivery_id + i, run.first_sequence + i,
                         run.attempt, PayloadOf(run.body->Element(run.first_index + i)),
-                        run.dead_letter, run.fence, run.lease_ms});
+                        run.dead_letter, run.fence, run.lease_ms, send.consumer, i == 0});
       }
     }
   }
@@ -424,7 +435,7 @@ std::vector<std::string> QueueHarness::TakeResults() {
       }
     }
     for (const PublishException& one : send.confirms.exceptions) {
-      results.emplace(one.publish_id, ResultName(one.result));
+      results.emplace(one.publish_id, testing::NameOf(one.result));
     }
   }
   std::vector<std::string> named;

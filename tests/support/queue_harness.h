@@ -33,12 +33,16 @@ struct Seen {
   std::optional<storage::DeadLetterOrigin> origin;
   std::uint64_t fence = 0;
   std::int64_t lease_ms = 0;
+  ConsumerId stream = 0;
+  bool first_of_run = true;
   DeliveryRange range() const { return {id, id}; }
 };
 
 /// "cat<-a#1": consumer, payload, attempt.
 std::vector<std::string> Names(const std::vector<Seen>& seen);
 std::vector<std::string> Payloads(const std::vector<Seen>& seen);
+/// "duplicate of 7 READY", "dropped DROP_NEWEST", "QUEUE_FULL".
+std::string NameOf(const std::variant<Duplicate, Dropped, ErrorInfo>& result);
 
 /// What makes a message more than plain; SpecialFields that own what they name.
 struct Extras {
@@ -132,9 +136,8 @@ class QueueHarness {
     change(settings);
     Update(settings);
   }
-  std::vector<Explanation> Why(ExplainSubject subject) {
-    return Ask<std::vector<Explanation>>(Explain{.subject = std::move(subject)});
-  }
+  /// Asks without committing anything.
+  std::vector<Explanation> Why(ExplainSubject subject);
   /// Both clocks.
   void Advance(std::int64_t ms);
   /// The wall clock alone: somebody set it.
@@ -183,10 +186,14 @@ class QueueHarness {
   std::map<std::uint64_t, ErrorInfo> TakeErrors();
   std::vector<PeekedMessage> PeekAll(MessageStatus status);
 
+  /// What the next message gets at least, after a restart.
+  Sequence FirstSequence() const { return first_sequence_; }
   QueueStats Stats() const { return core_->Stats(around_.now); }
   const QueueCore& core() const { return *core_; }
   TestDisk& disk() { return *disk_; }
   storage::Sync LastSync() const { return last_sync_; }
+  /// Bodies that are wanted from disk do not come.
+  void StopReading() { reads_bodies_ = false; }
   std::size_t loads() const { return loads_; }
   bool deleted() const { return deleted_; }
   bool wants_rebuild() const { return rebuild_; }
@@ -214,9 +221,11 @@ class QueueHarness {
   Surroundings around_{.now = {.steady_ns = 1'000'000'000'000, .wall_ms = 1'700'000'000'000}};
   std::unique_ptr<QueueCore> core_;
   storage::Epoch epoch_ = 1;
+  Sequence first_sequence_ = 1;
   std::vector<Effect> sends_;
   storage::Sync last_sync_ = storage::Sync::kWritten;
   std::size_t loads_ = 0;
+  bool reads_bodies_ = true;
   bool deleted_ = false;
   bool rebuild_ = false;
   std::map<std::string, std::uint64_t> ids_;    // the latest of each name
