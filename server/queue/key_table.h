@@ -30,10 +30,10 @@ struct KeyState {
   /// Messages in flight, or whose settle or return is not committed.
   std::uint32_t busy = 0;
   std::uint32_t rows = 0;  // of the held table that point here, in whatever state
-  DeliveryId flight = 0;  // the latest delivery
-  ConsumerId holder = 0;  // who got it
-  DeliveryId fence = 0;   // since this holder has the key
-  ConsumerId owner = 0;   // STICKY: whose it is; 0: nobody is there
+  DeliveryId flight = 0;   // the latest delivery
+  ConsumerId holder = 0;   // who got it
+  DeliveryId fence = 0;    // since this holder has the key
+  ConsumerId owner = 0;    // STICKY: whose it is; 0: nobody is there
 };
 
 /// FNV-1a (Fowler, Noll, Vo): the same for a name in every process.
