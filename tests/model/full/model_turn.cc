@@ -1,0 +1,207 @@
+// model_turn.cc: time, administration, crashes, and the end of every turn.
+
+#include <algorithm>
+
+#include "tests/model/full/queue_model.h"
+
+namespace mqd::queue::testing {
+
+void QueueModel::EndTurn(bool written, bool commits_pending) {
+  ExpireLeases();
+  ReadyDue();
+  ExpireTtl();
+  ExpireWaiters();
+  ExpireAwaited();
+  // Without a disk a change is done when the turn ends, unless a commit is under way.
+  const bool done = !durable() && !written && !commits_pending;
+  const auto finish = [&] {
+    if (!done) return;
+    for (const auto& step : TakeCommit().memory) step();
+  };
+  do {
+    freed_ = false;
+    AdmitWaiters();
+    finish();
+  } while (freed_ && !waiters_.empty());
+  ObserveLanes();
+  if (settings_.delivery != DeliveryMode::kAtMostOnce) return;
+  HandOverAtMostOnce();
+  if (!done) return;
+  for (const auto& step : TakeHandedOver().memory) step();
+}
+
+// ---- what is due
+
+void QueueModel::ExpireLeases() {
+  for (auto& [sequence, message] : messages_) {
+    if (message.state != ModelState::kInFlight) continue;
+    if (message.deadline_ms > clock_.steady_ms) continue;
+    if (consumers_.contains(message.consumer)) dues_.lost.insert(message.delivery);
+    Return(sequence, message, message.started,
+           message.started ? BackoffMs(message.attempts + 1) : 0);
+  }
+}
+
+/// Ready, or delayed and by what.
+void QueueModel::Place(Sequence, ModelMessage& message) {
+  message.state = ModelState::kDelayed;
+  if (!message.refs.empty()) {
+    message.wait = ModelWait::kMessages;
+  } else if (message.delay_ms > 0 && message.wait == ModelWait::kNothing) {
+    message.wait = ModelWait::kDelay;  // until due_ms
+  } else if (message.deliver_at_ms > clock_.wall_ms) {
+    message.wait = ModelWait::kWallTime;
+    message.due_ms = message.deliver_at_ms;
+  } else {
+    message.wait = ModelWait::kNothing;
+    message.state = ModelState::kReady;
+  }
+}
+
+void QueueModel::ReadyDue() {
+  for (auto& [sequence, message] : messages_) {
+    if (message.state != ModelState::kDelayed || message.wait == ModelWait::kMessages) continue;
+    const bool wall = message.wait == ModelWait::kWallTime;
+    if (message.due_ms > (wall ? clock_.wall_ms : clock_.steady_ms)) continue;
+    message.state = ModelState::kReady;
+    message.wait = ModelWait::kNothing;
+  }
+}
+
+bool QueueModel::Expired(const ModelMessage& message) const {
+  WallMs expires_ms = message.expires_ms;
+  if (expires_ms == 0 && settings_.default_ttl.count() > 0) {
+    expires_ms = message.published_ms + settings_.default_ttl.count();
+  }
+  return expires_ms != 0 && expires_ms <= clock_.wall_ms;
+}
+
+void QueueModel::ExpireTtl() {
+  for (auto& [sequence, message] : messages_) {
+    if (message.state != ModelState::kReady && message.state != ModelState::kDelayed) continue;
+    if (!Expired(message)) continue;
+    if (!settings_.dead_letter_queue.empty() && settings_.expired_to_dead_letter) {
+      Park(sequence, message);
+    } else {
+      Free(sequence, &ModelCounts::expired);
+    }
+  }
+}
+
+void QueueModel::ExpireWaiters() {
+  for (auto waiter = waiters_.begin(); waiter != waiters_.end();) {
+    if (waiter->deadline_ms > clock_.steady_ms) {
+      ++waiter;
+      continue;
+    }
+    if (waiter->transaction != 0)
+      dues_.prepared.emplace_back(waiter->transaction, "BLOCKED_TIMEOUT");
+    for (; waiter->transaction == 0 && waiter->next < waiter->messages.size(); ++waiter->next) {
+      const std::uint64_t publish_id = waiter->first_id + waiter->next;
+      if (AnswerFromRecord(*waiter, waiter->messages[waiter->next], publish_id)) continue;
+      Answer(waiter->publisher, publish_id, "BLOCKED_TIMEOUT", false);
+    }
+    waiter = waiters_.erase(waiter);
+  }
+}
+
+void QueueModel::ExpireAwaited() {
+  for (auto each = awaited_.begin(); each != awaited_.end();) {
+    if (each->second.deadline_ms > clock_.steady_ms) {
+      ++each;
+      continue;
+    }
+    Answer(each->second.publisher, each->second.publish_id, "BLOCKED_TIMEOUT", false);
+    each = awaited_.erase(each);
+  }
+}
+
+// ---- administration
+
+void QueueModel::Close() {
+  closed_ = true;
+  commit_.disk.push_back([this] { disk_.closed = true; });
+}
+
+void QueueModel::Reopen() {
+  closed_ = false;
+  commit_.disk.push_back([this] { disk_.closed = false; });
+}
+
+void QueueModel::Update(const QueueSettings& settings) {
+  if (settings == settings_) return;
+  settings_ = settings;
+  commit_.disk.push_back([this, settings] { disk_.settings = settings; });
+  ElectActive();
+}
+
+// ---- a crash
+
+void QueueModel::Crash(Sequence next_sequence, bool rebuilt) {
+  messages_ = disk_.messages;
+  settings_ = disk_.settings;
+  closed_ = disk_.closed;
+  dedup_ = disk_.dedup;
+  producers_.clear();
+  for (const auto& [name, stored] : disk_.producers) producers_[name].stored = stored;
+  next_sequence_ = rebuilt ? std::max(next_sequence, next_sequence_) : next_sequence;
+  mono_base_ms_ = clock_.wall_ms - clock_.steady_ms;
+  for (auto& [key, entry] : dedup_) {  // the clock may have been set back
+    entry.first_seen_ms = std::min(entry.first_seen_ms, MonoMs());
+  }
+  for (auto& [sequence, message] : messages_) {
+    if (message.state == ModelState::kCommitting) {  // never tried: as it was published
+      if (message.delay_ms > 0) message.deliver_at_ms = message.published_ms + message.delay_ms;
+      message.delay_ms = 0;
+      Place(sequence, message);
+    } else if (message.state == ModelState::kDelayed) {
+      message.due_ms =
+          clock_.steady_ms + std::max<std::int64_t>(0, message.retry_wall_ms - clock_.wall_ms);
+    }
+  }
+  commit_ = handed_over_ = {};
+  counts_ = {.restored = messages_.size()};
+  dues_ = {};
+  publishers_.clear();
+  consumers_.clear();
+  waiters_.clear();
+  awaited_.clear();
+  results_.clear();
+  diverts_.clear();
+  prepared_.clear();
+  known_refs_.clear();
+  asked_refs_.clear();
+  publish_rate_ = delivery_rate_ = {};
+  active_ = turn_ = 0;
+  lanes_.clear();
+  owners_.clear();
+  own_fences_.clear();
+  recalled_ms_ = -1;
+}
+
+// ---- questions
+
+bool QueueModel::OnDisk(const Stored& stored) const {
+  const auto found = disk_.messages.find(stored.sequence);
+  return found != disk_.messages.end() && found->second.payload == stored.payload &&
+         found->second.charge == stored.charge_bytes;
+}
+
+bool QueueModel::HasPendingKeys() const {
+  return std::any_of(dedup_.begin(), dedup_.end(),
+                     [](const auto& entry) { return entry.second.pending; });
+}
+
+std::uint64_t QueueModel::Count(ModelState state) const {
+  return static_cast<std::uint64_t>(
+      std::count_if(messages_.begin(), messages_.end(),
+                    [state](const auto& entry) { return entry.second.state == state; }));
+}
+
+std::uint64_t QueueModel::Bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& [sequence, message] : messages_) bytes += message.charge;
+  return bytes;
+}
+
+}  // namespace mqd::queue::testing
