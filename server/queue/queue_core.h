@@ -194,6 +194,7 @@ class QueueCore : private ReadyOrder {
   void ReadyDue();
   void BecomeReady(Sequence sequence);
   void ExpireTtl();
+  void WatchDefaultTtl();
   bool ExpireChunk(Chunk& chunk, std::size_t& left);
   bool IsExpired(const Chunk& chunk, std::uint32_t index) const;
   void Expire(Chunk& chunk, std::uint32_t index);

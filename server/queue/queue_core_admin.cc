@@ -150,7 +150,7 @@ void QueueCore::Adopt(QueueSettings settings) {
   const QueueSettings before = std::exchange(settings_, std::move(settings));
   room_freed_ = true;
   history_.SetLimit(settings_.history_entries);
-  if (before.default_ttl != settings_.default_ttl) ttl_scanned_ = 0;
+  if (before.default_ttl != settings_.default_ttl) WatchDefaultTtl();
   if (before.ordering != settings_.ordering ||
       before.dispatch_policy != settings_.dispatch_policy) {
     Reindex();

@@ -161,7 +161,7 @@ void QueueCore::BalanceOnDemand() {
   for (auto& [id, consumer] : consumers_) {
     if (!consumer.on_demand || consumer.draining) continue;
     const bool ready =
-        (something || !consumer.own.empty()) && (!settings_.single_active || id == active_);
+        (something || (!consumer.own.empty() && !consume_paused())) && (!settings_.single_active || id == active_);
     if (consumer.granted) {
       if (ready && consumer.credit_messages > 0 && consumer.credit_bytes > 0) continue;
       Send(CreditReturned{id, static_cast<std::uint64_t>(consumer.credit_messages),

@@ -121,7 +121,9 @@ struct QueueData {
   std::uint64_t resident_bytes_ = 0;
 
   absl::btree_set<std::pair<WallMs, Sequence>> ttl_due_;  // unsettled messages with their own ttl
-  Sequence ttl_scanned_ = 0;  // default_ttl: chunks that begin below this are done
+  // default_ttl: chunks whose messages were not looked at since it has passed, by publish time.
+  absl::btree_set<std::pair<WallMs, Sequence>> ttl_chunks_;
+  WallMs last_wall_ms_ = 0;
 
   // deliver_after: rows that wait for a message, and what is known for those that are not stored.
   absl::btree_map<storage::MessageRef, std::vector<Sequence>> waiting_refs_;

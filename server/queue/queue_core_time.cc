@@ -31,6 +31,9 @@ constexpr std::size_t kMovesAtOnce = 256;
 // ---- rows that begin
 
 void QueueCore::HoldSpecials(Chunk& chunk) {
+  if (settings_.default_ttl.count() > 0) {
+    ttl_chunks_.emplace(chunk.publish_time_ms, chunk.key.first_sequence);
+  }
   for (const storage::MessageControl& control : chunk.controls) {
     if (chunk.settled.Contains(control.index)) continue;
     const Sequence sequence = chunk.SequenceAt(control.index);
@@ -126,8 +129,18 @@ void QueueCore::Expire(Chunk& chunk, std::uint32_t index) {
   RefreshFresh(chunk);
 }
 
+void QueueCore::WatchDefaultTtl() {
+  ttl_chunks_.clear();
+  if (settings_.default_ttl.count() == 0) return;
+  for (const auto& [first, chunk] : chunks_) {
+    if (chunk->committed) ttl_chunks_.emplace(chunk->publish_time_ms, first);
+  }
+}
+
 void QueueCore::ExpireTtl() {
   const WallMs now_ms = around_->now.wall_ms;
+  // After the clock was set back, what had been looked at in time is to be looked at again.
+  if (now_ms < std::exchange(last_wall_ms_, now_ms)) WatchDefaultTtl();
   std::size_t left = kExpiredPerTurn;
   while (!ttl_due_.empty() && ttl_due_.begin()->first <= now_ms && left > 0) {
     const Sequence sequence = ttl_due_.begin()->second;
@@ -138,14 +151,10 @@ void QueueCore::ExpireTtl() {
     Chunk& chunk = *FindChunk(sequence);
     Expire(chunk, *chunk.IndexOf(sequence));
   }
-  if (settings_.default_ttl.count() == 0) return;
-  auto next = chunks_.lower_bound(ttl_scanned_);
-  while (next != chunks_.end() && left > 0) {
-    Chunk& chunk = *next->second;
-    if (!chunk.committed || chunk.publish_time_ms + settings_.default_ttl.count() > now_ms) break;
-    if (!ExpireChunk(chunk, left)) break;
-    ttl_scanned_ = next->first + 1;
-    ++next;
+  const WallMs published_ms = now_ms - settings_.default_ttl.count();
+  while (!ttl_chunks_.empty() && ttl_chunks_.begin()->first <= published_ms && left > 0) {
+    if (!ExpireChunk(*chunks_.at(ttl_chunks_.begin()->second), left)) break;
+    ttl_chunks_.erase(ttl_chunks_.begin());
   }
 }
 
@@ -165,11 +174,8 @@ bool QueueCore::ExpireChunk(Chunk& chunk, std::size_t& left) {
 void QueueCore::PlanWallCheck() {
   WallMs due_ms = held_.earliest_wall_ms();
   if (!ttl_due_.empty()) due_ms = std::min(due_ms, ttl_due_.begin()->first);
-  if (settings_.default_ttl.count() > 0) {
-    const auto next = chunks_.lower_bound(ttl_scanned_);
-    if (next != chunks_.end()) {
-      due_ms = std::min(due_ms, next->second->publish_time_ms + settings_.default_ttl.count());
-    }
+  if (!ttl_chunks_.empty()) {
+    due_ms = std::min(due_ms, ttl_chunks_.begin()->first + settings_.default_ttl.count());
   }
   if (due_ms == INT64_MAX) {
     next_wall_check_ns_ = kNever;

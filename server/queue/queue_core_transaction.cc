@@ -246,7 +246,7 @@ SettleResult QueueCore::CheckTransaction(const CommitTransaction& event, bool& p
 bool QueueCore::Leaves(Sequence sequence) const {
   const MessageStatus status = StatusOf(sequence);
   const Chunk* chunk = FindChunk(sequence);
-  return chunk != nullptr && chunk->committed &&
+  return chunk != nullptr && chunk->committed && chunk->IndexOf(sequence).has_value() &&
          (status == MessageStatus::kReady || status == MessageStatus::kDelayed ||
           status == MessageStatus::kParked);
 }

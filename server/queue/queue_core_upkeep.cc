@@ -157,6 +157,7 @@ void QueueCore::DropBodyIfFull(Chunk& chunk) {
 
 void QueueCore::EraseChunk(Chunk& chunk) {
   const Sequence first = chunk.key.first_sequence;
+  ttl_chunks_.erase({chunk.publish_time_ms, first});
   SetBody(chunk, nullptr);
   fresh_.erase(first);
   sparse_candidates_.erase(first);

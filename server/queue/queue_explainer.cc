@@ -439,6 +439,11 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainMessage& subject) {
   const Chunk* chunk = core_.FindChunk(sequence);
   const auto index = chunk == nullptr ? std::nullopt : chunk->IndexOf(sequence);
   const MessageStatus status = core_.StatusOf(sequence);
+  if (!index.has_value() && status != MessageStatus::kSettled) {
+    return {{.cause = Cause::kCommitting,
+             .text = "it waits for the atomic request that publishes it",
+             .sequence = sequence}};
+  }
   if (!index.has_value() || status == MessageStatus::kSettled) {
     const bool given = sequence > 0 && sequence < core_.next_sequence_;
     return {{.cause = Cause::kSettled,

@@ -99,6 +99,10 @@ void QueueHarness::Recover() {
 
 void QueueHarness::Rebuild() {
   disk_->DropWaiting();
+  Reread();
+}
+
+void QueueHarness::Reread() {
   core_ = std::make_unique<QueueCore>(ReadBack(), *core_, around_.now);
   Step(Tick{});
 }

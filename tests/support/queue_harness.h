@@ -158,6 +158,8 @@ class QueueHarness {
   void Restart();
   /// What an unknown outcome leaves: the same, in the same epoch.
   void Rebuild();
+  /// The same for the second queue of one disk.
+  void Reread();
   /// A restart that leaves what waits on the disk alone: for the second queue of one disk.
   void Recover();
 

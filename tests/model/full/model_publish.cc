@@ -284,6 +284,7 @@ ModelMessage QueueModel::MessageOf(const ModelSent& sent) const {
                        .published_ms = clock_.wall_ms,
                        .delay_ms = sent.extras.delay_ms,
                        .deliver_at_ms = sent.extras.deliver_at_ms};
+  if (message.deliver_at_ms <= clock_.wall_ms) message.deliver_at_ms = 0;
   if (sent.extras.ttl_ms > 0) message.expires_ms = clock_.wall_ms + sent.extras.ttl_ms;
   message.due_ms = clock_.steady_ms + message.delay_ms;
   message.refs.insert(sent.extras.deliver_after.begin(), sent.extras.deliver_after.end());

@@ -72,6 +72,10 @@ void QueueModel::Return(Sequence sequence, ModelMessage& message, bool charged,
   message.due_ms = clock_.steady_ms + delay_ms;
   message.retry_wall_ms = clock_.wall_ms + delay_ms;
   message.state = delay_ms > 0 ? ModelState::kDelayed : ModelState::kReady;
+  if (!durable()) {
+    message.busy = false;
+    return;
+  }
   SaveAttempt(sequence, message);
   message.state = ModelState::kReturning;
   Then([this, sequence, delay_ms] {

@@ -495,7 +495,7 @@ void QueueWorld::Crash(bool rebuild) {
         *side,
         [&] {
           if (rebuild) {
-            side->queue.Rebuild();
+            side->queue.Reread();
           } else {
             side->queue.Recover();
           }
