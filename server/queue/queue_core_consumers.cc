@@ -160,8 +160,8 @@ void QueueCore::BalanceOnDemand() {
   const bool something = (HasReady() || offered) && !consume_paused();
   for (auto& [id, consumer] : consumers_) {
     if (!consumer.on_demand || consumer.draining) continue;
-    const bool ready =
-        (something || (!consumer.own.empty() && !consume_paused())) && (!settings_.single_active || id == active_);
+    const bool ready = (something || (!consumer.own.empty() && !consume_paused())) &&
+                       (!settings_.single_active || id == active_);
     if (consumer.granted) {
       if (ready && consumer.credit_messages > 0 && consumer.credit_bytes > 0) continue;
       Send(CreditReturned{id, static_cast<std::uint64_t>(consumer.credit_messages),
@@ -183,7 +183,8 @@ void QueueCore::RecallForIdle() {
   if (marking_count_ == 0 || consumers_.size() < 2 || HasReady() || consume_paused()) return;
   ConsumerId taker = 0;
   for (const auto& [credit, id] : idle_credit_) {
-    if (consumers_.at(id).in_flight == 0) taker = id;
+    const Consumer& idle = consumers_.at(id);
+    if (idle.in_flight == 0 && idle.own.empty()) taker = id;
   }
   if (taker == 0) return;
   if (now_ns() < next_recall_ns_) {

@@ -54,6 +54,7 @@ bool QueueCore::JudgeTransaction(const Waiter& waiter, std::vector<std::size_t>&
   std::set<KeyHash> own_keys;
   std::uint64_t unforgettable = 0;  // keys that cannot make room for these
   if (settings_.dedup_full_policy == DedupFullPolicy::kReject) {
+    ForgetExpiredKeys();
     unforgettable = dedup_.size();
   } else {
     for (const auto& [id, other] : prepared_) unforgettable += other.keys.size();

@@ -73,7 +73,7 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainQueue&) {
   } else if (core_.ReadyCount() > 0) {
     // Ready, and yet for nobody: keys, or consumers to which they stick.
     core_.keys_.ForEach([&](const KeyState& key) {
-      if (causes.size() >= 3) return;
+      if (causes.size() >= 3 || key.waiting.empty()) return;
       if (auto holds = KeyHolds(key)) causes.push_back(*std::move(holds));
     });
   }

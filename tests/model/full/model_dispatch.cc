@@ -148,7 +148,8 @@ std::set<std::uint32_t> QueueModel::LanesNext() const {
 
 std::string QueueModel::WrongOrder(const Seen& seen, const ModelMessage& message) const {
   if (!KeyLetsGo(seen.sequence, message)) return "a message passed its key's order";
-  if (!Sticky() && !LanesNext().contains(message.priority)) return "a higher lane was passed over";
+  if (!Sticky() && lanes_known_ && !LanesNext().contains(message.priority))
+    return "a higher lane was passed over";
   std::set<ConsumerId> owners;  // now it is known whose the key is
   if (Sticky() && !message.key.empty()) owners = {seen.stream};
   for (const auto& [sequence, other] : messages_) {
@@ -333,12 +334,13 @@ std::string QueueModel::Recall(ConsumerId holder, const std::vector<DeliveryRang
   if (recalled_ms_ >= 0 && clock_.steady_ms - recalled_ms_ < 100) return "recalled too soon";
   recalled_ms_ = clock_.steady_ms;
   bool taker = false;
-  for (const auto& [id, consumer] : consumers_) taker = taker || (id != holder && MayTake(id));
+  for (const auto& [id, consumer] : consumers_) {
+    taker = taker || (id != holder && MayTake(id) && HasFor(id) != Has::kSomething);
+  }
   if (!taker) return "recalled, and nobody is idle";
   std::map<ConsumerId, std::uint64_t> unstarted;
   std::uint64_t asked = 0;
   for (auto& [sequence, message] : messages_) {
-    if (Deliverable(sequence, message)) return "recalled, and something is ready";
     if (message.state != ModelState::kInFlight || message.started) continue;
     ++unstarted[message.consumer];
     const bool named = std::any_of(ranges.begin(), ranges.end(), [&](const DeliveryRange& range) {

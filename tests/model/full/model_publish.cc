@@ -258,6 +258,12 @@ bool QueueModel::HasDedupRoom(std::uint64_t keys) const {
 
 void QueueModel::Remember(const ModelSent& sent, Sequence sequence, bool pending) {
   const ModelKey entry{sequence, sent.payload, MonoMs(), pending};
+  std::erase_if(dedup_, [&](const auto& known) {
+    if (known.second.pending) return false;
+    if (MonoMs() - known.second.first_seen_ms <= settings_.dedup_window.count()) return false;
+    disk_.dedup.erase(known.first);  // when it is forgotten on disk is no promise
+    return true;
+  });
   while (!dedup_.contains(sent.key) && dedup_.size() >= settings_.dedup_max_entries) {
     auto oldest = dedup_.end();
     for (auto each = dedup_.begin(); each != dedup_.end(); ++each) {

@@ -53,7 +53,6 @@ void QueueModel::Free(Sequence sequence, std::uint64_t ModelCounts::*reason) {
   OnDisk([this, sequence] { disk_.messages.erase(sequence); });
   Then([this, sequence] {
     messages_.erase(sequence);
-    freed_ = true;
     Reached(sequence, ConfirmLevel::kSettled, false);
   });
 }

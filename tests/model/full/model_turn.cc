@@ -6,28 +6,45 @@
 
 namespace mqd::queue::testing {
 
-void QueueModel::EndTurn(bool written, bool commits_pending) {
+std::string QueueModel::EndTurn(bool written, bool commits_pending, std::deque<Seen>& seen) {
   ExpireLeases();
   ReadyDue();
   ExpireTtl();
   ExpireWaiters();
   ExpireAwaited();
-  // Without a disk a change is done when the turn ends, unless a commit is under way.
+  // Without a disk a change is done when the turn ends, unless a commit is under way; and what it
+  // made room for or could be dropped for goes on in the same turn.
   const bool done = !durable() && !written && !commits_pending;
-  const auto finish = [&] {
-    if (!done) return;
-    for (const auto& step : TakeCommit().memory) step();
-  };
-  do {
-    freed_ = false;
+  std::string wrong;
+  for (bool more = true; more && wrong.empty();) {
     AdmitWaiters();
-    finish();
-  } while (freed_ && !waiters_.empty());
-  ObserveLanes();
-  if (settings_.delivery != DeliveryMode::kAtMostOnce) return;
-  HandOverAtMostOnce();
-  if (!done) return;
-  for (const auto& step : TakeHandedOver().memory) step();
+    more = done && Finish(commit_);
+    ObserveLanes();
+    if (settings_.delivery == DeliveryMode::kAtMostOnce) {
+      HandOverAtMostOnce();
+      more = (done && Finish(handed_over_)) || more;
+    }
+    while (!seen.empty() && wrong.empty() && !NothingLeft().empty()) {
+      wrong = Take(seen);
+    }
+    more = more && !waiters_.empty();
+  }
+  while (!seen.empty() && wrong.empty()) wrong = Take(seen);
+  return wrong;
+}
+
+std::string QueueModel::Take(std::deque<Seen>& seen) {
+  const Seen next = seen.front();
+  seen.pop_front();
+  const std::string wrong = Deliver(next);
+  return wrong.empty() ? "" : wrong + ": " + Names({next})[0];
+}
+
+/// Does what a commit does to the memory; whether that was anything.
+bool QueueModel::Finish(ModelCommit& commit) {
+  if (commit.empty()) return false;
+  for (const auto& step : std::exchange(commit, {}).memory) step();
+  return true;
 }
 
 // ---- what is due
@@ -130,6 +147,7 @@ void QueueModel::Reopen() {
 
 void QueueModel::Update(const QueueSettings& settings) {
   if (settings == settings_) return;
+  lanes_known_ = lanes_known_ && !Sticky();
   settings_ = settings;
   commit_.disk.push_back([this, settings] { disk_.settings = settings; });
   ElectActive();
@@ -174,6 +192,7 @@ void QueueModel::Crash(Sequence next_sequence, bool rebuilt) {
   publish_rate_ = delivery_rate_ = {};
   active_ = turn_ = 0;
   lanes_.clear();
+  lanes_known_ = true;
   owners_.clear();
   own_fences_.clear();
   recalled_ms_ = -1;

@@ -54,8 +54,6 @@ class QueueModel {
   void DetachConsumer(ConsumerId consumer, bool keep_deliveries);
   void Drain(ConsumerId consumer);
   void Grant(ConsumerId consumer, std::uint64_t messages, std::uint64_t bytes);
-  /// Empty when the delivery was allowed, else what is wrong with it.
-  std::string Deliver(const Seen& seen);
   /// Empty when nothing that could be delivered lies still.
   std::string NothingLeft() const;
   /// Whether the queue has something that this consumer would get if it had credit.
@@ -78,7 +76,8 @@ class QueueModel {
   void Reopen();
   void Update(const QueueSettings& settings);
   /// After every event: what is due, who is admitted. `written`: the turn has asked for a commit.
-  void EndTurn(bool written, bool commits_pending);
+  /// `seen`: what consumers got in this turn. Empty when all is well.
+  std::string EndTurn(bool written, bool commits_pending, std::deque<Seen>& seen);
   /// What the turn's commit does once it is on disk, and what it does to the memory then.
   ModelCommit TakeCommit() { return std::exchange(commit_, {}); }
   /// AT_MOST_ONCE: what the second commit of a turn does.
@@ -181,6 +180,10 @@ class QueueModel {
   std::set<Cause> CausesOfQueue() const;
 
   // Settling and time.
+  /// Empty when the delivery was allowed, else what is wrong with it.
+  std::string Deliver(const Seen& seen);
+  std::string Take(std::deque<Seen>& seen);
+  static bool Finish(ModelCommit& commit);
   void Free(Sequence sequence, std::uint64_t ModelCounts::*reason);
   bool Lies(const ModelMessage& message) const;
   void Return(Sequence sequence, ModelMessage& message, bool charged, std::int64_t delay_ms);
@@ -225,13 +228,14 @@ class QueueModel {
   ModelBucket publish_rate_;
   ModelBucket delivery_rate_;
   std::int64_t mono_base_ms_ = 0;
-  bool freed_ = false;
 
   std::map<ConsumerId, ModelConsumer> consumers_;
   ConsumerId active_ = 0;
   ConsumerId turn_ = 0;  // ROUND_ROBIN
   DeliveryId last_delivery_ = 0;
-  std::map<std::uint32_t, std::int64_t> lanes_;                      // when each began to wait
+  std::map<std::uint32_t, std::int64_t> lanes_;  // when each began to wait
+  bool lanes_known_ =
+      true;  // not once keys stuck to consumers: their lanes are each consumer's own
   std::map<std::string, std::set<ConsumerId>> owners_;               // STICKY: who may own a key
   std::map<std::string, std::pair<ConsumerId, DeliveryId>> fences_;  // of keys: holder, fence
   std::map<ConsumerId, DeliveryId> own_fences_;

@@ -58,6 +58,17 @@ void QueueWorld::File(Side& side, std::size_t commits) {
   for (auto& step : handed_over.memory) last.memory.push_back(std::move(step));
 }
 
+void QueueWorld::EndTurn(Side& side, std::size_t commits, bool pending) {
+  std::deque<Seen> seen;
+  for (const Seen& one : side.queue.TakeDeliveries()) {
+    seen.push_back(one);
+    side.past.push_back(one.id);
+  }
+  const std::string wrong = side.model.EndTurn(commits > 0, pending, seen);
+  if (!wrong.empty()) Fail(side, wrong);
+  File(side, commits);
+}
+
 void QueueWorld::CommitNext() {
   if (commits_.empty()) return;
   const Filed filed = std::move(commits_.front());
@@ -73,8 +84,7 @@ void QueueWorld::CommitNext() {
   }
   for (const auto& step : filed.commit.memory) step();
   const std::size_t commits = disk_->waiting() - before;
-  side.model.EndTurn(commits > 0, pending);
-  File(side, commits);
+  EndTurn(side, commits, pending);
   Observe(side);
 }
 
@@ -120,11 +130,6 @@ void QueueWorld::CheckGone(Side& side) {
 }
 
 void QueueWorld::CheckDeliveries(Side& side) {
-  for (const Seen& seen : side.queue.TakeDeliveries()) {
-    const std::string wrong = side.model.Deliver(seen);
-    if (!wrong.empty()) Fail(side, wrong + ": " + Names({seen})[0]);
-    side.past.push_back(seen.id);
-  }
   if (!side.model.dues().at_most_once.empty()) Fail(side, "what was settled was never sent");
   for (const SendRecall& recall : side.queue.Take<SendRecall>()) {
     const std::string wrong = side.model.Recall(recall.consumer, recall.ranges);
@@ -241,9 +246,8 @@ void QueueWorld::CheckRequests(Side& side) {
         Fail(side, "a settle has not one result a delivery");
       }
     } else if (const auto* error = std::get_if<ErrorInfo>(&done.result)) {
-      const auto* message = expected.subject.has_value()
-                                ? std::get_if<ExplainMessage>(&*expected.subject)
-                                : nullptr;
+      const auto* message =
+          expected.subject.has_value() ? std::get_if<ExplainMessage>(&*expected.subject) : nullptr;
       const bool unknown =
           message != nullptr && side.model.StateOf(message->sequence) == RefState::kUnknown;
       if (!unknown || error->reason != Reason::kMessageNotFound) {

@@ -151,10 +151,10 @@ class QueueWorld {
     act();
     const std::size_t commits = disk_->waiting() - before;
     tell(side.model);
-    side.model.EndTurn(commits > 0, pending);
-    File(side, commits);
+    EndTurn(side, commits, pending);
     Observe(side);
   }
+  void EndTurn(Side& side, std::size_t commits, bool pending);
   bool Pending(const Side& side) const;
   void File(Side& side, std::size_t commits);
   void Observe(Side& side);

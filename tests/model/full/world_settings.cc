@@ -51,7 +51,6 @@ QueueSettings RandomSettings(std::mt19937_64& random, bool has_dead_letters) {
   DrawBounds(draw, settings, has_dead_letters);
   DrawTimes(draw, settings);
   if (draw.OneIn(3)) settings.durability = Durability::kAsync;
-  if (draw.OneIn(10)) settings.durability = Durability::kMemory;
   if (draw.OneIn(4)) {
     settings.dedup_max_entries = 1 + draw.Below(5);
     settings.dedup_full_policy = DedupFullPolicy::kReject;
@@ -63,8 +62,11 @@ QueueSettings RandomSettings(std::mt19937_64& random, bool has_dead_letters) {
   settings.single_active = settings.dispatch_policy != DispatchPolicy::kSticky && draw.OneIn(6);
   if (draw.OneIn(8)) settings.paused = static_cast<Paused>(2 + draw.Below(3));
   if (draw.OneIn(4)) settings.history_entries = 8;
+  // Without a disk a turn has rounds: the model must be able to say when one ends.
+  const bool sticky = settings.dispatch_policy == DispatchPolicy::kSticky;
+  if (draw.OneIn(10) && !sticky) settings.durability = Durability::kMemory;
   // AT_MOST_ONCE settles before it is seen: the model must be able to say what is next.
-  if (draw.OneIn(10) && settings.dispatch_policy != DispatchPolicy::kSticky) {
+  if (draw.OneIn(10) && !sticky) {
     settings.delivery = DeliveryMode::kAtMostOnce;
   }
   return settings;
