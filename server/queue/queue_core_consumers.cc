@@ -40,6 +40,8 @@ void QueueCore::Handle(AttachConsumer& event) {
   OwnersChanged();
   const std::int64_t lease_ms =
       event.lease_ns != 0 ? event.lease_ns / kNsPerMs : settings_.lease_duration.count();
+  // A select learns who has something before its client can grant anything.
+  BalanceOnDemand();
   Send(ConsumerAttached{event.consumer, lease_ms, std::nullopt});
 }
 

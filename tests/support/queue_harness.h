@@ -179,6 +179,8 @@ class QueueHarness {
     });
     return taken;
   }
+  /// All that is left, in the order in which it was sent.
+  std::vector<Effect> TakeSends() { return std::exchange(sends_, {}); }
   /// The one answer to a request; T is what it holds.
   template <class T>
   T TakeAnswer() {

@@ -290,6 +290,17 @@ TEST(QueueDetachTest, DrainReleasesUnstartedTakesSettlesAndSendsNothingNew) {
 
 // ---- select
 
+// A client grants as soon as all queues have answered; one that asks later would miss its share.
+TEST(QueueSelectTest, QueueThatHasSomethingAsksBeforeItAnswersTheAttach) {
+  QueueHarness queue = WithThree();
+  queue.TakeSends();
+  queue.Step(AttachConsumer{.consumer = 1'000, .on_demand = true});
+  const std::vector<Effect> sends = queue.TakeSends();
+  ASSERT_THAT(sends, SizeIs(2));
+  EXPECT_TRUE(std::holds_alternative<WantCredit>(sends[0]));
+  EXPECT_TRUE(std::holds_alternative<ConsumerAttached>(sends[1]));
+}
+
 TEST(QueueSelectTest, UnusedCreditComesBackWithTheDeliveriesItPaidFor) {
   QueueHarness queue = WithThree();
   queue.AttachConsumer("sam", {.on_demand = true});
