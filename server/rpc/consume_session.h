@@ -70,6 +70,7 @@ class ConsumeSession final : public StreamSession, public queue::ConsumeSink {
   void OnEnded() override;
   void Encode(grpc::ByteBuffer& out) override;
   void OnWritten() override;
+  void BeforeGoAway() override;
   void OnBrokerDrain() override;
   void OnDeadline(std::int64_t now_ns) override;
   grpc::ByteBuffer PingFrame(std::uint64_t nonce) const override;

@@ -26,6 +26,11 @@ StreamSession::Read ConsumeSession::OnDrain(std::string_view content) {
   return Read::kNext;
 }
 
+void ConsumeSession::BeforeGoAway() {
+  base::MutexLock lock(mutex_);
+  if (phase_ == Phase::kOpen && draining_ == Draining::kNo) draining_ = Draining::kBrokerStops;
+}
+
 void ConsumeSession::OnBrokerDrain() { BeginDrain(Draining::kBrokerStops, INT64_MAX); }
 
 void ConsumeSession::BeginDrain(Draining kind, std::int64_t deadline_ns) {

@@ -208,6 +208,7 @@ void StreamSession::CancelCall() {
 }
 
 void StreamSession::GoAway(std::chrono::milliseconds grace) {
+  BeforeGoAway();
   SendControl(GoAwayFrame(queue::GoAwayCode::kDraining, grace, Draining()));
   OnBrokerDrain();
 }

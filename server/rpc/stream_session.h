@@ -75,6 +75,8 @@ class StreamSession : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   virtual void Encode(grpc::ByteBuffer& out) = 0;
   /// What Encode() filled has been written.
   virtual void OnWritten() = 0;
+  /// The client is about to be told that the broker stops: what it asks for after that is too late.
+  virtual void BeforeGoAway() {}
   virtual void OnBrokerDrain() = 0;
   virtual void OnDeadline(std::int64_t now_ns) = 0;
   virtual grpc::ByteBuffer PingFrame(std::uint64_t nonce) const = 0;
