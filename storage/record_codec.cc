@@ -235,6 +235,7 @@ absl::StatusOr<ChunkRecord> DecodeChunkRecord(std::string_view value) {
   record.charges = ReadNumbers(*reader);
   const std::size_t controls = reader->Count(kControlBytesMin);
   if (controls > kBodyMessagesMax) reader->Fail();
+  record.controls.reserve(reader->ok() ? controls : 0);
   for (std::size_t i = 0; reader->ok() && i < controls; ++i) {
     record.controls.push_back(ReadControl(*reader));
   }

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "storage/rare_vector.h"
 #include "storage/types.h"
 
 namespace mqd::storage {
@@ -52,13 +53,13 @@ struct DeadLetterOrigin {
 
 /// What a queue needs to know of a message that is not plain, without its body.
 struct MessageControl {
-  std::uint32_t index = 0;   // in the chunk
+  std::uint32_t index = 0;  // in the chunk
+  std::uint32_t priority = 0;
   WallMs deliver_at_ms = 0;  // 0: at once
   WallMs expires_at_ms = 0;  // 0: never
-  std::uint32_t priority = 0;
   std::string ordering_key;
-  std::vector<DeadLetterOrigin> dead_letter;  // empty or one
-  std::vector<MessageRef> deliver_after;
+  RareVector<DeadLetterOrigin> dead_letter;  // empty or one
+  RareVector<MessageRef> deliver_after;
   bool operator==(const MessageControl&) const = default;
 };
 

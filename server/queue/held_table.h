@@ -10,10 +10,10 @@
 // Limits: Bounded by the queue's max_messages.
 
 #include <cstdint>
-#include <map>
 #include <utility>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "server/queue/chunk.h"
 #include "server/queue/events.h"
@@ -38,21 +38,20 @@ struct Held {
   storage::HeldState state = storage::HeldState::kReady;
   Wait wait = Wait::kNone;
   std::uint8_t priority = 0;
-  std::uint8_t refs = 0;                    // unsettled messages of deliver_after
-  std::int64_t due = kNever;                // steady ns, or wall ms for kWallTime
-  std::int64_t since_ns = 0;                // steady, in this state
-  KeyState* key = nullptr;                  // of its ordering_key, when the queue heeds it
-  std::vector<storage::AttemptNote> notes;  // oldest first, at most kAttemptNotesMax
+  std::uint8_t refs = 0;                            // unsettled messages of deliver_after
+  std::int64_t due = kNever;                        // steady ns, or wall ms for kWallTime
+  KeyState* key = nullptr;                          // of its ordering_key, when the queue heeds it
+  storage::RareVector<storage::AttemptNote> notes;  // oldest first, at most kAttemptNotesMax
 };
 
 class HeldTable {
  public:
-  using Rows = std::map<Sequence, Held>;
+  using Rows = absl::btree_map<Sequence, Held>;  // a row moves when others come and go
 
   /// The message must not be here yet.
   Held& Add(Sequence sequence, Held held);
   Held Take(Sequence sequence);
-  /// Null when it is not here.
+  /// Null when it is not here. It stays valid until a row is added or taken.
   Held* Find(Sequence sequence);
   const Held* Find(Sequence sequence) const;
 

@@ -131,6 +131,7 @@ void QueueCore::SealChunk() {
                   [&](std::uint32_t charge) { return charge == chunk.charges[0]; });
   if (uniform) chunk.charges.resize(1);
   chunk.charges.shrink_to_fit();
+  chunk.controls.shrink_to_fit();
   SetBody(chunk, std::move(open_body_).Finish());
   open_body_ = {};
   if (durable()) {

@@ -196,7 +196,7 @@ void QueueCore::Park(Chunk& chunk, std::uint32_t index, Held held) {
 }
 
 void QueueCore::AddNote(Held& held, const FlightRun& run, const std::string& error) const {
-  if (held.notes.size() == storage::kAttemptNotesMax) held.notes.erase(held.notes.begin());
+  if (held.notes.size() == storage::kAttemptNotesMax) held.notes.pop_front();
   held.notes.push_back({.attempt = run.attempt,
                         .time_ms = around_->now.wall_ms,
                         .consumer = NameOf(run),

@@ -74,7 +74,6 @@ void QueueCore::Hold(Chunk& chunk, std::uint32_t index, Held held) {
   const Sequence sequence = chunk.SequenceAt(index);
   held.chunk = &chunk;
   held.index = index;
-  held.since_ns = now_ns();
   if (const storage::MessageControl* control = chunk.ControlOf(index)) {
     held.priority = static_cast<std::uint8_t>(control->priority);
     held.key = KeyOf(chunk, index);
@@ -96,7 +95,6 @@ void QueueCore::ReadyDue() {
 
 void QueueCore::BecomeReady(Sequence sequence) {
   Held& held = *held_.Find(sequence);
-  held.since_ns = now_ns();
   Place(sequence, held);
   if (IsExpired(*held.chunk, held.index)) Expire(*held.chunk, held.index);
 }

@@ -98,6 +98,7 @@ void QueueCore::Rewrite(Chunk& chunk) {
     }
   }
   smaller->count = static_cast<std::uint32_t>(body.count());
+  smaller->controls.shrink_to_fit();
   if (chunk.cursor >= chunk.count) smaller->cursor = smaller->count;
   smaller->key = {chunk.key.first_sequence, chunk.key.generation + 1};
   smaller->publish_time_ms = chunk.publish_time_ms;
