@@ -369,7 +369,7 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainKey& subject) {
                .resource = Client("consumer", run.consumer, core_.NameOf(run)),
                .delivery_id = first}};
     }
-    return {{.cause = Cause::kCommitting, .text = "what became of its messages is being committed"}};
+    return {{.cause = Cause::kCommitting, .text = "what became of them is being committed"}};
   }
   const Sequence head = *key->waiting.begin();
   return {WhyReady(head, *core_.FindChunk(head))};
