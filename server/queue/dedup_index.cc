@@ -40,18 +40,30 @@ void DedupIndex::DropStaleFront() {
   }
 }
 
+bool DedupIndex::MayPop(const std::pair<KeyHash, WallMs>& entry) const {
+  const auto found = entries_.find(entry.first);
+  if (found == entries_.end() || found->second.first_seen_ms != entry.second) return false;
+  return found->second.pending == 0;  // pending ones are few: one transaction's at a time
+}
+
 std::optional<KeyHash> DedupIndex::PopOldest(WallMs seen_until_ms) {
   DropStaleFront();
   for (auto next = order_.begin(); next != order_.end() && next->second <= seen_until_ms; ++next) {
-    const auto [hash, seen_ms] = *next;
-    const auto found = entries_.find(hash);
-    if (found == entries_.end() || found->second.first_seen_ms != seen_ms) continue;
-    if (found->second.pending != 0) continue;  // few: one transaction's at a time
+    if (!MayPop(*next)) continue;
+    const KeyHash hash = next->first;
     order_.erase(next);
-    entries_.erase(found);
+    entries_.erase(hash);
     return hash;
   }
   return std::nullopt;
+}
+
+bool DedupIndex::CanPop(std::size_t keys, WallMs seen_until_ms) const {
+  for (auto next = order_.begin(); next != order_.end() && next->second <= seen_until_ms; ++next) {
+    if (keys == 0) break;
+    if (MayPop(*next)) --keys;
+  }
+  return keys == 0;
 }
 
 std::optional<WallMs> DedupIndex::oldest_ms() const {

@@ -45,6 +45,9 @@ class DedupIndex {
   /// none when there is none.
   std::optional<KeyHash> PopOldest(WallMs seen_until_ms);
 
+  /// Whether PopOldest(seen_until_ms) would find so many.
+  bool CanPop(std::size_t keys, WallMs seen_until_ms) const;
+
   /// When the oldest entry was first seen; none when empty.
   std::optional<WallMs> oldest_ms() const;
 
@@ -54,6 +57,8 @@ class DedupIndex {
   struct Hasher {
     std::size_t operator()(const KeyHash& hash) const { return hash.low; }  // already a hash
   };
+  /// Whether an order entry is still its key's, and the key waits for no transaction.
+  bool MayPop(const std::pair<KeyHash, WallMs>& entry) const;
   /// Drops order entries whose key was erased or seen anew.
   void DropStaleFront();
 

@@ -11,6 +11,10 @@ namespace mqd::queue {
 
 using storage::HeldState;
 
+namespace {
+constexpr std::size_t kKeysNamed = 3;
+}  // namespace
+
 std::vector<Explanation> QueueExplainer::Explain(const ExplainSubject& subject) {
   return std::visit([this](const auto& kind) { return Of(kind); }, subject);
 }
@@ -71,11 +75,7 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainQueue&) {
   if (core_.HasReady()) {
     causes.push_back(NobodyTakes());
   } else if (core_.ReadyCount() > 0) {
-    // Ready, and yet for nobody: keys, or consumers to which they stick.
-    core_.keys_.ForEach([&](const KeyState& key) {
-      if (causes.size() >= 3 || key.waiting.empty()) return;
-      if (auto holds = KeyHolds(key)) causes.push_back(*std::move(holds));
-    });
+    causes = ReadyKeysHold();
   }
   if (!core_.waiters_.empty()) causes.push_back(WhyWaits(core_.waiters_.front(), true));
   if (core_.closed_) {
@@ -278,8 +278,12 @@ std::optional<Explanation> QueueExplainer::Refuses() {
                          .current = quota->current};
     }
   }
+  const std::uint64_t keys = core_.dedup_.size() + 1;
   const bool keys_stay = core_.settings_.dedup_full_policy == DedupFullPolicy::kReject;
-  if (keys_stay && core_.dedup_.size() >= core_.settings_.dedup_max_entries) {
+  const WallMs goes_ms = core_.MonoMs() - core_.settings_.dedup_window.count() - 1;
+  if (keys > core_.settings_.dedup_max_entries &&
+      !core_.dedup_.CanPop(keys - core_.settings_.dedup_max_entries,
+                           keys_stay ? goes_ms : INT64_MAX)) {
     return Explanation{.cause = Cause::kDedupFull,
                        .text = core_.DedupFullError().message,
                        .limit = core_.settings_.dedup_max_entries,
@@ -289,6 +293,27 @@ std::optional<Explanation> QueueExplainer::Refuses() {
 }
 
 // ---- keys
+
+/// Messages are ready, and yet for nobody: keys, or consumers to which they stick. Those that wait
+/// longest, at most kKeysNamed.
+QueueExplainer::Causes QueueExplainer::ReadyKeysHold() {
+  std::vector<const KeyState*> keys;
+  core_.keys_.ForEach([&](const KeyState& key) {
+    const auto is_ready = [&](Sequence sequence) {
+      return core_.held_.Find(sequence)->state == HeldState::kReady;
+    };
+    if (std::any_of(key.waiting.begin(), key.waiting.end(), is_ready)) keys.push_back(&key);
+  });
+  std::sort(keys.begin(), keys.end(), [](const KeyState* a, const KeyState* b) {
+    return *a->waiting.begin() < *b->waiting.begin();
+  });
+  Causes causes;
+  for (const KeyState* key : keys) {
+    if (causes.size() == kKeysNamed) break;
+    if (auto holds = KeyHolds(*key)) causes.push_back(*std::move(holds));
+  }
+  return causes;
+}
 
 std::optional<Explanation> QueueExplainer::KeyHolds(const KeyState& key) {
   if (core_.keyed() && key.busy > 0) {
@@ -337,9 +362,14 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainKey& subject) {
     return {{.cause = Cause::kIdle, .text = "its messages are delayed or parked"}};
   }
   if (key->waiting.empty()) {
-    return {{.cause = Cause::kInFlight,
-             .text = "its messages are in flight",
-             .delivery_id = key->flight}};
+    for (const auto& [first, run] : core_.in_flight_.runs()) {
+      if (run.key != key) continue;
+      return {{.cause = Cause::kInFlight,
+               .text = "its messages are in flight",
+               .resource = Client("consumer", run.consumer, core_.NameOf(run)),
+               .delivery_id = first}};
+    }
+    return {{.cause = Cause::kCommitting, .text = "what became of them is being committed"}};
   }
   const Sequence head = *key->waiting.begin();
   return {WhyReady(head, *core_.FindChunk(head))};

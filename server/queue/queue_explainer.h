@@ -37,6 +37,7 @@ class QueueExplainer {
   /// Why a publish would be refused now.
   std::optional<Explanation> Refuses();
   Explanation WhyWaits(const Waiter& waiter, bool first);
+  Causes ReadyKeysHold();
   std::optional<Explanation> KeyHolds(const KeyState& key);
   Explanation WhyDelayed(Sequence sequence, const Held& held);
   Explanation WhyParked(Sequence sequence, const Held& held);

@@ -154,8 +154,9 @@ std::string QueueModel::WrongExplanation(const ExplainSubject& subject,
     of = "key " + key->key;
     for (const auto& [sequence, each] : messages_) {
       if (each.key == key->key) allowed.merge(CausesOf(sequence));
-      if (each.key == key->key && Keyed() && each.busy) {
-        allowed.insert(each.state == ModelState::kInFlight ? Cause::kKeyHeld : Cause::kCommitting);
+      if (each.key == key->key && each.busy) {
+        const bool flies = each.state == ModelState::kInFlight;
+        allowed.insert(!flies ? Cause::kCommitting : Keyed() ? Cause::kKeyHeld : Cause::kInFlight);
       }
       if (each.key == key->key && each.wait == ModelWait::kRetry) {
         allowed.insert(Cause::kKeyWaitsForRetry);

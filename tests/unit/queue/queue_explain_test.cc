@@ -450,5 +450,64 @@ TEST(QueueExplainDetailTest, AQueueSaysWhatHoldsBothItsEnds) {
   EXPECT_THAT(why, Not(Contains(Field(&Explanation::cause, Cause::kMoving))));
 }
 
+TEST(QueueExplainDetailTest, AQueueNamesTheKeysThatWaitLongestFirst) {
+  QueueSettings settings;
+  KeyedQueue(settings);
+  QueueHarness queue(settings);
+  queue.AttachPublisher("ann");
+  for (int i = 0; i < 20; ++i) {
+    queue.Publish("ann", {"a", "b"}, {.extras = {{.ordering_key = "k" + std::to_string(i)}}});
+  }
+  queue.CommitAll();
+  queue.AttachConsumer("cat", {.messages = 100});
+  const auto why = queue.Why(ExplainQueue{});
+  ASSERT_EQ(why.size(), 3u);
+  EXPECT_THAT(why[0].text, HasSubstr("\"k0\""));
+  EXPECT_THAT(why[1].text, HasSubstr("\"k1\""));
+  EXPECT_THAT(why[2].text, HasSubstr("\"k2\""));
+}
+
+TEST(QueueExplainDetailTest, AQueueNamesOnlyKeysThatHoldSomethingBack) {
+  QueueSettings settings;
+  KeyedQueue(settings);
+  QueueHarness queue(settings);
+  Store(queue, {"a"}, {.ordering_key = "k"});
+  FailFirst(queue);
+  queue.PublishOne("ann", "b", {.ordering_key = "l"});
+  queue.PublishOne("ann", "c", {.ordering_key = "l"});
+  queue.CommitAll();
+  queue.Grant("cat", 10);
+  const auto why = queue.Why(ExplainQueue{});
+  ASSERT_EQ(why.size(), 1u);
+  EXPECT_EQ(why[0].cause, Cause::kKeyHeld);
+}
+
+TEST(QueueExplainDetailTest, AKeyWhoseSettleIsBeingCommittedIsNotInFlight) {
+  QueueSettings settings;
+  settings.dispatch_policy = DispatchPolicy::kSticky;
+  QueueHarness queue(settings);
+  Store(queue, {"a", "b"}, {.ordering_key = "k"});
+  queue.AttachConsumer("cat", {.messages = 10});
+  const auto seen = queue.TakeDeliveries();
+  queue.AskSettle({{seen.at(1).range(), AckOutcome{}}});
+  EXPECT_EQ(queue.Why(ExplainKey{"k"}).at(0).delivery_id, seen.at(0).id);
+  queue.AskSettle({{seen.at(0).range(), AckOutcome{}}});
+  EXPECT_EQ(queue.Why(ExplainKey{"k"}).at(0).cause, Cause::kCommitting);
+}
+
+TEST(QueueExplainDetailTest, ExpiredKeysDoNotFillTheDedupTable) {
+  QueueSettings settings;
+  settings.dedup_max_entries = 1;
+  settings.dedup_full_policy = DedupFullPolicy::kReject;
+  settings.dedup_window = std::chrono::milliseconds(1'000);
+  QueueHarness queue(settings);
+  queue.AttachPublisher("ann");
+  queue.Publish("ann", {"a"}, {.keys = {"i"}});
+  queue.CommitAll();
+  EXPECT_EQ(queue.Why(Ann(queue)).at(0).cause, Cause::kDedupFull);
+  queue.Advance(1'001);
+  EXPECT_EQ(queue.Why(Ann(queue)).at(0).cause, Cause::kIdle);
+}
+
 }  // namespace
 }  // namespace mqd::queue::testing
