@@ -38,12 +38,14 @@ class RareVector {
   auto begin() const { return view().begin(); }
   auto end() const { return view().end(); }
   const T& front() const { return view().front(); }
+  T& front() { return items_->front(); }
   const T& back() const { return view().back(); }
 
   void push_back(T item) {
     if (items_ == nullptr) items_ = std::make_unique<std::vector<T>>();
     items_->push_back(std::move(item));
   }
+  void clear() { items_.reset(); }
   void pop_front() { items_->erase(items_->begin()); }
 
   bool operator==(const RareVector& other) const { return view() == other.view(); }

@@ -26,7 +26,7 @@ GoldenRecord Golden(std::string name, absl::string_view hex, const Record& examp
 
 ChunkRecord OldRewrittenChunk() {
   ChunkRecord chunk = ExampleRewrittenChunk();
-  chunk.controls[0].dead_letter[0].notes.clear();
+  chunk.controls[0].dead_letter.front().notes.clear();
   chunk.controls[0].deliver_after.clear();
   return chunk;
 }
@@ -65,9 +65,9 @@ ChunkRecord ExampleRewrittenChunk() {
           .count = 2,
           .body_bytes = 28,
           .controls = {{.index = 1,
+                        .priority = 9,
                         .deliver_at_ms = 1'700'000'060'000,
                         .expires_at_ms = 1'700'003'600'000,
-                        .priority = 9,
                         .ordering_key = "k1",
                         .dead_letter = {{.queue = "default/jobs",
                                          .sequence = 12,
