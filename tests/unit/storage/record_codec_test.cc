@@ -229,9 +229,9 @@ TEST(RecordCodecTest, MoreNotesOrReferencesThanAMessageHasAreRefused) {
   EXPECT_TRUE(attempt(kAttemptNotesMax));
   EXPECT_FALSE(attempt(kAttemptNotesMax + 1));
   ChunkRecord chunk = ExampleRewrittenChunk();
-  chunk.controls[0].deliver_after.assign(16, {.queue = 8, .sequence = 3});
+  chunk.controls[0].deliver_after = std::vector<MessageRef>(16, {.queue = 8, .sequence = 3});
   EXPECT_TRUE(DecodeChunkRecord(EncodeChunkRecord(chunk)).ok());
-  chunk.controls[0].deliver_after.assign(17, {.queue = 8, .sequence = 3});
+  chunk.controls[0].deliver_after = std::vector<MessageRef>(17, {.queue = 8, .sequence = 3});
   EXPECT_FALSE(DecodeChunkRecord(EncodeChunkRecord(chunk)).ok());
 }
 
