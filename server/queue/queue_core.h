@@ -238,7 +238,6 @@ class QueueCore : private ReadyOrder {
   bool WorthRewriting(const Chunk& chunk) const;
   void Rewrite(Chunk& chunk);
   void ExpireDedup();
-  void ForgetExpiredKeys();
   void SetBody(Chunk& chunk, std::shared_ptr<const storage::Body> body);
   void DropBodyIfFull(Chunk& chunk);
   void EraseChunk(Chunk& chunk);

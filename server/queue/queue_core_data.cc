@@ -31,6 +31,17 @@ bool QueueData::HasRoom(std::uint64_t charge_bytes) const {
   return rendezvous() ? HasTaker() : messages_ < settings_.max_messages;
 }
 
+WallMs QueueData::DedupGoesMs() const {
+  if (settings_.dedup_full_policy == DedupFullPolicy::kEvictOldest) return INT64_MAX;
+  return MonoMs() - settings_.dedup_window.count() - 1;
+}
+
+bool QueueData::HasDedupRoom(std::uint64_t keys) const {
+  keys += dedup_.size();
+  if (keys <= settings_.dedup_max_entries) return true;
+  return dedup_.CanPop(keys - settings_.dedup_max_entries, DedupGoesMs());
+}
+
 bool QueueData::HasTaker() const {
   if (consume_paused()) return false;
   const std::uint64_t untaken = ReadyCount() + committing_;

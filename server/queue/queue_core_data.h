@@ -62,6 +62,10 @@ struct QueueData {
   MessageStatus StatusOf(Sequence sequence) const;
   /// Whether a message of so many bytes finds room now.
   bool HasRoom(std::uint64_t charge_bytes) const;
+  /// Whether so many more idempotency keys find room, forgetting what may be forgotten.
+  bool HasDedupRoom(std::uint64_t keys) const;
+  /// Keys first seen until then may be forgotten to make room.
+  WallMs DedupGoesMs() const;
   /// Rendezvous: whether a consumer with credit waits for one more.
   bool HasTaker() const;
   const std::string& NameOf(ConsumerId consumer) const;

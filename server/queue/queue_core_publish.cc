@@ -287,10 +287,7 @@ std::optional<Verdict> QueueCore::CheckKey(const IncomingMessage& message) const
 
 bool QueueCore::MakeDedupRoom() {
   while (dedup_.size() >= settings_.dedup_max_entries) {
-    const WallMs limit = settings_.dedup_full_policy == DedupFullPolicy::kEvictOldest
-                             ? INT64_MAX
-                             : MonoMs() - settings_.dedup_window.count() - 1;
-    const std::optional<KeyHash> evicted = dedup_.PopOldest(limit);
+    const std::optional<KeyHash> evicted = dedup_.PopOldest(DedupGoesMs());
     if (!evicted.has_value()) return false;
     if (settings_.dedup_full_policy == DedupFullPolicy::kEvictOldest) ++totals_.dedup_evicted;
     if (durable()) open_batch_.DeleteDedup(id_, *evicted);

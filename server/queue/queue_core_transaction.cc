@@ -52,13 +52,6 @@ Admitted QueueCore::AdmitTransaction(Waiter& waiter) {
 bool QueueCore::JudgeTransaction(const Waiter& waiter, std::vector<std::size_t>& fresh,
                                  Results& results, bool& refused) {
   std::set<KeyHash> own_keys;
-  std::uint64_t unforgettable = 0;  // keys that cannot make room for these
-  if (settings_.dedup_full_policy == DedupFullPolicy::kReject) {
-    ForgetExpiredKeys();
-    unforgettable = dedup_.size();
-  } else {
-    for (const auto& [id, other] : prepared_) unforgettable += other.keys.size();
-  }
   for (const IncomingMessage& message : waiter.batch.messages) {
     const SpecialFields* special =
         message.special == 0 ? nullptr : &waiter.batch.specials[message.special - 1];
@@ -78,7 +71,7 @@ bool QueueCore::JudgeTransaction(const Waiter& waiter, std::vector<std::size_t>&
       }
       if (!own_keys.insert(message.key_hash).second) {
         refusal = MakeError(Reason::kBadField, "one atomic request names an idempotency_key twice");
-      } else if (unforgettable + own_keys.size() > settings_.dedup_max_entries) {
+      } else if (!HasDedupRoom(own_keys.size())) {
         refusal = DedupFullError();
       }
     }

@@ -121,13 +121,6 @@ void QueueCore::Rewrite(Chunk& chunk) {
   chunks_.at(first) = std::move(smaller);
 }
 
-void QueueCore::ForgetExpiredKeys() {
-  const WallMs expired_ms = MonoMs() - settings_.dedup_window.count() - 1;
-  while (const std::optional<KeyHash> gone = dedup_.PopOldest(expired_ms)) {
-    if (durable()) open_batch_.DeleteDedup(id_, *gone);
-  }
-}
-
 void QueueCore::ExpireDedup() {
   if (around_->now.steady_ns < next_dedup_ns_ && next_dedup_ns_ != kNever) return;
   const WallMs expired_ms = MonoMs() - settings_.dedup_window.count() - 1;

@@ -278,12 +278,7 @@ std::optional<Explanation> QueueExplainer::Refuses() {
                          .current = quota->current};
     }
   }
-  const std::uint64_t keys = core_.dedup_.size() + 1;
-  const bool keys_stay = core_.settings_.dedup_full_policy == DedupFullPolicy::kReject;
-  const WallMs goes_ms = core_.MonoMs() - core_.settings_.dedup_window.count() - 1;
-  if (keys > core_.settings_.dedup_max_entries &&
-      !core_.dedup_.CanPop(keys - core_.settings_.dedup_max_entries,
-                           keys_stay ? goes_ms : INT64_MAX)) {
+  if (!core_.HasDedupRoom(1)) {
     return Explanation{.cause = Cause::kDedupFull,
                        .text = core_.DedupFullError().message,
                        .limit = core_.settings_.dedup_max_entries,

@@ -98,6 +98,16 @@ TEST(StickyTest, AKeyStaysWithItsConsumerAndWaitsForIt) {
   EXPECT_THAT(Takers(queue), ElementsAre(owner[0], owner[0]));
 }
 
+TEST(StickyTest, APausedQueueAsksForNoCreditToServeKeys) {
+  QueueHarness queue = With(DispatchPolicy::kSticky);
+  queue.Change([](QueueSettings& settings) { settings.paused = Paused::kConsume; });
+  queue.AttachConsumer("sam", {.on_demand = true});
+  Publish(queue, 1, "k");
+  EXPECT_THAT(queue.Take<WantCredit>(), IsEmpty());
+  queue.Change([](QueueSettings& settings) { settings.paused = Paused::kNone; });
+  EXPECT_THAT(queue.Take<WantCredit>(), SizeIs(1));
+}
+
 TEST(StickyTest, AMessageWithoutAKeyGoesToAnybody) {
   QueueHarness queue = With(DispatchPolicy::kSticky);
   queue.AttachConsumer("cat", {.messages = 1});

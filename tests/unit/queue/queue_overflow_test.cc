@@ -196,6 +196,19 @@ TEST(DivertTest, ItsKeyIsRememberedAcrossARestart) {
   EXPECT_THAT(two.queue.TakeResults(), ElementsAre("1 duplicate of 0 SETTLED"));
 }
 
+TEST(DivertTest, KeysThatAreNotDecidedLeaveAnAtomicRequestNoRoom) {
+  TwoQueues two;
+  two.queue.Change([](QueueSettings& s) { s.dedup_max_entries = 1; });
+  two.queue.Publish("ann", {"a"});
+  two.queue.Publish("ann", {"b"}, {.keys = {"i"}});
+  two.queue.Change([](QueueSettings& s) { s.max_messages = 10; });
+  two.queue.Step(PrepareTransaction{.transaction = 3, .batch = two.queue.BatchOf({"c"}, {"j"})});
+  const auto prepared = two.queue.Take<TransactionPrepared>();
+  ASSERT_THAT(prepared, SizeIs(1));
+  EXPECT_FALSE(prepared[0].accepted);
+  EXPECT_EQ(std::get<ErrorInfo>(prepared[0].results.at(0)).reason, Reason::kDedupFull);
+}
+
 TEST(DivertTest, AProducerThatResumesIsToldTheSame) {
   constexpr ProducerId kProducer{1};
   TwoQueues two;

@@ -183,6 +183,20 @@ TEST(TtlTest, TheDefaultAppliesToTheBacklogWhenItIsSet) {
   EXPECT_EQ(queue.Stats().ready, 1u);
 }
 
+TEST(TtlTest, TheDefaultHoldsForEachMessageAfterTheClockWasSetBack) {
+  QueueHarness queue({.default_ttl = std::chrono::milliseconds(1'000)});
+  queue.AttachPublisher("ann");
+  queue.Publish("ann", {"a"});
+  queue.CommitAll();
+  queue.JumpWall(-kHourMs);
+  queue.Publish("ann", {"b"});
+  queue.CommitAll();
+  queue.Advance(1'000);
+  EXPECT_EQ(queue.Stats().expired, 1u) << "b, although a is in front of it";
+  queue.Advance(kHourMs);
+  EXPECT_EQ(queue.Stats().expired, 2u);
+}
+
 TEST(TtlTest, ExpiredMessagesGoToTheDeadLetterQueueWithTheirReason) {
   QueueHarness queue({.dead_letter_queue = "default/dead"});
   queue.AttachPublisher("ann");

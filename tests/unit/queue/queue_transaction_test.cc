@@ -114,6 +114,19 @@ TEST(QueueTransactionTest, KeyOfAnAbortedTransactionIsFree) {
   EXPECT_THAT(queue.TakeResults(), ElementsAre("1 stored as 2"));
 }
 
+TEST(QueueTransactionTest, ExpiredKeysMakeRoomAndOthersDoNot) {
+  QueueHarness queue({.dedup_window = std::chrono::milliseconds(1'000),
+                      .dedup_max_entries = 1,
+                      .dedup_full_policy = DedupFullPolicy::kReject});
+  queue.AttachPublisher("ann");
+  queue.Publish("ann", {"a"}, {.keys = {"key"}});
+  queue.CommitAll();
+  const TransactionPrepared early = Prepare(queue, 3, {"p"}, {"new"});
+  EXPECT_EQ(std::get<ErrorInfo>(early.results.at(0)).reason, Reason::kDedupFull);
+  queue.around().now.steady_ns += 1'001 * kNsPerMs;  // and no turn that forgets keys by itself
+  EXPECT_TRUE(Prepare(queue, 4, {"p"}, {"new"}).accepted);
+}
+
 TEST(QueueTransactionTest, DuplicateInsideIsASuccessAndStoresNothing) {
   QueueHarness queue;
   queue.AttachPublisher("ann");
