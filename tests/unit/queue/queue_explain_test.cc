@@ -491,6 +491,9 @@ TEST(QueueExplainDetailTest, AKeyWhoseSettleIsBeingCommittedIsNotInFlight) {
   const auto seen = queue.TakeDeliveries();
   queue.AskSettle({{seen.at(1).range(), AckOutcome{}}});
   EXPECT_EQ(queue.Why(ExplainKey{"k"}).at(0).delivery_id, seen.at(0).id);
+  queue.PublishOne("ann", "c", {.ordering_key = "l"});
+  queue.CommitAll();
+  ASSERT_EQ(queue.TakeDeliveries().size(), 1u);
   queue.AskSettle({{seen.at(0).range(), AckOutcome{}}});
   EXPECT_EQ(queue.Why(ExplainKey{"k"}).at(0).cause, Cause::kCommitting);
 }

@@ -96,6 +96,21 @@ TEST(RecallTest, ASilentConsumerHasStartedEverything) {
   EXPECT_THAT(queue.Take<SendRecall>(), IsEmpty());
 }
 
+TEST(RecallTest, AConsumerWhoseOwnMessagesAreReadFromDiskIsNotIdle) {
+  QueueHarness queue = Hoarded(6);
+  queue.Change([](QueueSettings& s) { s.dispatch_policy = DispatchPolicy::kSticky; });
+  queue.AttachConsumer("dan", {});
+  queue.StopReading();
+  queue.around().cache_full = true;
+  for (int i = 0; i < 8; ++i) {
+    queue.PublishOne("ann", "y", {.ordering_key = "k" + std::to_string(i)});
+  }
+  queue.CommitAll();
+  queue.Grant("dan", 10);
+  EXPECT_EQ(queue.Stats().ready, 8u);
+  EXPECT_THAT(queue.Take<SendRecall>(), IsEmpty());
+}
+
 TEST(RecallTest, NobodyIsIdleWithoutCreditOnStandbyOrWhilePaused) {
   QueueHarness queue = Hoarded(6);
   queue.AttachConsumer("dan", {});

@@ -197,6 +197,21 @@ TEST(TtlTest, TheDefaultHoldsForEachMessageAfterTheClockWasSetBack) {
   EXPECT_EQ(queue.Stats().expired, 2u);
 }
 
+TEST(TtlTest, TheDefaultHoldsForAMessageThatComesBackAfterTheClockWasSetBack) {
+  QueueHarness queue = Consumed({.default_ttl = std::chrono::milliseconds(1'000)});
+  queue.Publish("ann", {"a"});
+  queue.CommitAll();
+  const auto seen = queue.TakeDeliveries();
+  ASSERT_THAT(seen, SizeIs(1));
+  queue.Advance(1'000);  // its time has passed, in flight
+  queue.JumpWall(-kHourMs);
+  queue.DetachConsumer("cat");
+  queue.CommitAll();
+  EXPECT_EQ(queue.Stats().expired, 0u) << "by the clock as it is now it has time";
+  queue.Advance(kHourMs);
+  EXPECT_EQ(queue.Stats().expired, 1u);
+}
+
 TEST(TtlTest, ExpiredMessagesGoToTheDeadLetterQueueWithTheirReason) {
   QueueHarness queue({.dead_letter_queue = "default/dead"});
   queue.AttachPublisher("ann");
