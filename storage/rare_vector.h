@@ -16,6 +16,9 @@ namespace mqd::storage {
 template <class T>
 class RareVector {
  public:
+  using value_type = T;
+  using const_iterator = typename std::vector<T>::const_iterator;
+
   RareVector() = default;
   RareVector(std::vector<T> items) {  // implicit, as the other way is
     if (!items.empty()) items_ = std::make_unique<std::vector<T>>(std::move(items));
@@ -35,8 +38,8 @@ class RareVector {
 
   bool empty() const { return items_ == nullptr || items_->empty(); }
   std::size_t size() const { return view().size(); }
-  auto begin() const { return view().begin(); }
-  auto end() const { return view().end(); }
+  const_iterator begin() const { return view().begin(); }
+  const_iterator end() const { return view().end(); }
   const T& front() const { return view().front(); }
   T& front() { return items_->front(); }
   const T& back() const { return view().back(); }
