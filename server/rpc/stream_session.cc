@@ -155,12 +155,15 @@ void StreamSession::OnWriteDone(bool ok) {
   {
     base::MutexLock lock(mutex_);
     MQD_ASSERT(writing_);
-    writing_ = false;
     taken = !control_write_;
+  }
+  if (taken) OnWritten();
+  {
+    base::MutexLock lock(mutex_);
+    writing_ = false;
     write_buffer_.Clear();
     if (!ok) cancelled_ = true;
   }
-  if (taken) OnWritten();
   if (!ok) return End(absl::CancelledError("the client is gone"), Rest::kDrop);
   Pump();
 }

@@ -73,7 +73,7 @@ class StreamSession : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
   virtual void OnEnded() = 0;
   /// Fills `out` from what TakeLocked() took. Only the holder of the write claim.
   virtual void Encode(grpc::ByteBuffer& out) = 0;
-  /// What Encode() filled has been written.
+  /// What Encode() filled has been written. Nothing else is taken before this returns.
   virtual void OnWritten() = 0;
   /// The client is about to be told that the broker stops: what it asks for after that is too late.
   virtual void BeforeGoAway() {}

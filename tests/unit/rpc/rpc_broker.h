@@ -101,6 +101,7 @@ class RpcBroker {
   v1::AdminService::Stub& admin() { return *admin_stub_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
   SessionList& sessions() { return sessions_; }
+  const RpcDeps& deps() const { return deps_; }
 
  private:
   void RunAt(std::int64_t at_ns, queue::RedriveManager::Task task) {
