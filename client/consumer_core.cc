@@ -120,16 +120,35 @@ void ConsumerCore::Absorb(WorkSlot::Report report, Time now) {
       lost_.erase({queue, id});
     }
   }
+  const std::string line = KeyLines::NameOf({.frame = report.frame, .run = report.run});
   for (SettleBook::Entry& entry : report.others) {
     to_mark_.erase({queue, entry.range.first});
     lost_.erase({queue, entry.range.first});
+    HoldIfGivenBack(line, entry);
     book_.Add(std::move(entry));
   }
+  if (report.finished > 0) LeaveLine(line);
   for (const std::uint64_t id : report.handed_off) {
     DeliveryPiece piece{.frame = report.frame, .run = report.run};
     piece.lease_until = now + piece.lease();
     AddDeferred(piece, static_cast<std::uint32_t>(id - piece.head().first_delivery_id), now);
   }
+}
+
+void ConsumerCore::HoldIfGivenBack(const std::string& line, SettleBook::Entry& entry) {
+  const Outcome::Kind kind = entry.outcome.kind;
+  if (kind == Outcome::Kind::kRetry || kind == Outcome::Kind::kRelease) HoldLine(line, entry);
+}
+
+void ConsumerCore::HoldLine(const std::string& line, SettleBook::Entry& entry) {
+  if (line.empty()) return;
+  buffer_.Hold(line);
+  entry.held.push_back(line);
+}
+
+void ConsumerCore::LeaveLine(const std::string& line) {
+  if (line.empty() || !buffer_.Leave(line)) return;
+  if (waiting_ > 0) work_.notify_one();
 }
 
 /// The application has this delivery now; it may have settled it already.
@@ -139,7 +158,8 @@ void ConsumerCore::AddDeferred(const DeliveryPiece& piece, std::uint32_t index, 
                     .since = now,
                     .lease_until = piece.lease_until,
                     .lease = piece.lease(),
-                    .bytes = piece.bytes(index, index + 1)};
+                    .bytes = piece.bytes(index, index + 1),
+                    .line = KeyLines::NameOf(piece)};
   if (!piece.leaseless()) to_mark_.insert(key);
   if (settled_early_.erase(key) > 0) FinishDeferred(key, now);
 }
@@ -154,6 +174,7 @@ void ConsumerCore::FinishDeferred(const Key& key, Time now) {
   }
   --running_;
   credit_.OnFinished(1, found->second.bytes, now);
+  LeaveLine(found->second.line);
   deferred_.erase(found);
 }
 
@@ -172,10 +193,12 @@ void ConsumerCore::Settle(const DeliveryHandle& handle, Outcome outcome, SettleC
     base::MutexLock lock(mutex_);
     stopped = phase_ == Phase::kStopped && !connected_;
     if (!stopped && !leaseless) {
-      book_.Add({.queue_index = key.first,
-                 .range = {key.second, key.second},
-                 .outcome = std::move(outcome),
-                 .callback = callback});
+      SettleBook::Entry entry{.queue_index = key.first,
+                              .range = {key.second, key.second},
+                              .outcome = std::move(outcome),
+                              .callback = callback};
+      HoldIfGivenBack(KeyLines::NameOf({.frame = handle.frame, .run = handle.run}), entry);
+      book_.Add(std::move(entry));
     }
     FinishDeferred(key, Clock::now());
   }
@@ -195,11 +218,12 @@ void ConsumerCore::SettleAtomic(const DeliveryHandle& handle, Outcome outcome,
     base::MutexLock lock(mutex_);
     stopped = phase_ == Phase::kStopped && !connected_;
     if (!stopped) {
-      book_.AddAtomic({.queue_index = key.first,
-                       .range = {key.second, key.second},
-                       .outcome = std::move(outcome),
-                       .callback = callback},
-                      std::move(publishes));
+      SettleBook::Entry entry{.queue_index = key.first,
+                              .range = {key.second, key.second},
+                              .outcome = std::move(outcome),
+                              .callback = callback};
+      HoldLine(KeyLines::NameOf({.frame = handle.frame, .run = handle.run}), entry);
+      book_.AddAtomic(std::move(entry), std::move(publishes));
     }
     FinishDeferred(key, Clock::now());
   }

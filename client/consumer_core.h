@@ -10,6 +10,7 @@
 //            threads and ends the link.
 // Limits:    ConsumerOptions.
 
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -73,11 +74,19 @@ class ConsumerCore final : public Link::User, public std::enable_shared_from_thi
     Time lease_until;
     Clock::duration lease{};
     std::uint64_t bytes = 0;
+    std::string line;  // of its ordering_key, or empty
   };
   enum class Phase : std::uint8_t { kRunning, kDraining, kStopped };
 
   static Key KeyOf(const DeliveryHandle& handle);
   void PostSettled(SettleCallback callback, absl::StatusOr<SettleResult> result);
+  /// The broker takes back what it sent behind a message that is given back.
+  void HoldIfGivenBack(const std::string& line, SettleBook::Entry& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// Nothing of the line is begun before the entry is answered.
+  void HoldLine(const std::string& line, SettleBook::Entry& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeaveLine(const std::string& line) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FinishDeferred(const Key& key, Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AddDeferred(const DeliveryPiece& piece, std::uint32_t index, Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -106,6 +115,8 @@ class ConsumerCore final : public Link::User, public std::enable_shared_from_thi
   void DropBuffer() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void DropLeased() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TakeBack(std::uint32_t queue_index, const std::vector<IdRange>& ranges, bool release);
+  void Unstick(std::uint32_t queue_index, const std::vector<IdRange>& ranges)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReclaimSlots(bool keep);
 
   // ---- upkeep
@@ -133,6 +144,7 @@ class ConsumerCore final : public Link::User, public std::enable_shared_from_thi
   DeliveryBuffer buffer_ ABSL_GUARDED_BY(mutex_);
   CreditControl credit_ ABSL_GUARDED_BY(mutex_);
   SettleBook book_ ABSL_GUARDED_BY(mutex_);
+  std::map<Key, std::vector<std::string>> stuck_ ABSL_GUARDED_BY(mutex_);  // see SettleBook
   absl::flat_hash_map<Key, Deferred> deferred_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_set<Key> settled_early_ ABSL_GUARDED_BY(mutex_);  // before their handler returned
   absl::flat_hash_set<Key> to_mark_ ABSL_GUARDED_BY(mutex_);        // started, not told yet

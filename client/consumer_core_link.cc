@@ -91,6 +91,7 @@ std::string ConsumerCore::OpenFrame() {
   open.set_client_name(options_.client_name.empty() ? connection_->options().client_name
                                                     : options_.client_name);
   open.set_take_over(options_.take_over);
+  open.set_in_flight_per_key(options_.in_flight_per_key);
   return frame.SerializeAsString();
 }
 
@@ -219,10 +220,14 @@ absl::Status ConsumerCore::OnSettled(std::string_view content) {
   v1::SettleResults results;
   if (!Parse(content, results)) return Malformed("settled");
   SettleBook::Answers answers;
+  bool more = false;
   {
     base::MutexLock lock(mutex_);
     book_.OnResults(results, answers);
+    for (const std::string& line : answers.held) more = buffer_.Unhold(line) || more;
+    stuck_.merge(answers.stuck);
   }
+  if (more) work_.notify_all();
   changed_.notify_all();
   Tell(std::move(answers));
   link_->Pump();
@@ -243,6 +248,7 @@ absl::Status ConsumerCore::OnLeaseLost(std::string_view content) {
     handling.push_back(running->piece.id(running->piece.begin));
   }
   base::MutexLock lock(mutex_);
+  Unstick(lost.queue_index(), ranges);
   for (const auto& [key, deferred] : deferred_) {
     if (key.first == lost.queue_index()) handling.push_back(key.second);
   }
@@ -253,6 +259,19 @@ absl::Status ConsumerCore::OnLeaseLost(std::string_view content) {
     ++stats_.lease_lost;
   }
   return absl::OkStatus();
+}
+
+/// The broker has taken back what was behind these: their lines go on.
+void ConsumerCore::Unstick(std::uint32_t queue_index, const std::vector<IdRange>& ranges) {
+  for (auto stuck = stuck_.begin(); stuck != stuck_.end();) {
+    if (stuck->first.first != queue_index || !Covers(ranges, stuck->first.second)) {
+      ++stuck;
+      continue;
+    }
+    for (const std::string& line : stuck->second) buffer_.Unhold(line);
+    stuck = stuck_.erase(stuck);
+  }
+  if (!buffer_.empty()) work_.notify_all();
 }
 
 absl::Status ConsumerCore::OnRecall(std::string_view content) {
@@ -270,15 +289,16 @@ void ConsumerCore::TakeBack(std::uint32_t queue_index, const std::vector<IdRange
   ReclaimSlots(true);
   {
     base::MutexLock lock(mutex_);
-    for (const IdRange range : ranges) {
-      const DeliveryBuffer::Dropped dropped = buffer_.Drop(queue_index, range);
-      credit_.OnDropped(dropped.messages, dropped.bytes);
-      (release ? stats_.recalled : stats_.lease_lost) += dropped.messages;
-      if (!release) continue;
-      for (const IdRange out : dropped.ranges) {
-        book_.Add({.queue_index = queue_index, .range = out, .outcome = Outcome::Release()});
-      }
+    const auto then = release ? DeliveryBuffer::Then::kHold : DeliveryBuffer::Then::kGoOn;
+    DeliveryBuffer::Dropped dropped = buffer_.Drop(queue_index, ranges, then);
+    credit_.OnDropped(dropped.messages, dropped.bytes);
+    (release ? stats_.recalled : stats_.lease_lost) += dropped.messages;
+    if (!release) dropped.ranges.clear();
+    for (const IdRange out : dropped.ranges) {
+      book_.Add({.queue_index = queue_index, .range = out, .outcome = Outcome::Release()});
     }
+    // Lines go on when the last of these is answered.
+    if (!dropped.held.empty()) book_.HoldLast(queue_index, std::move(dropped.held));
   }
   link_->Pump();
 }
@@ -338,6 +358,7 @@ void ConsumerCore::OnDown(const absl::Status& status, bool fatal) {
     connected_ = false;
     going_away_ = false;
     DropLeased();
+    stuck_.clear();
     book_.OnDown(answers);
     to_mark_.clear();
     if (fatal) {

@@ -33,6 +33,7 @@ void ConsumerCore::ReclaimSlots(bool keep) {
       woken = true;
     } else {
       credit_.OnDropped(piece->count(), piece->bytes());
+      LeaveLine(KeyLines::NameOf(*piece));
       if (piece->leaseless()) stats_.lost += piece->count();
     }
   }

@@ -1,6 +1,7 @@
 #pragma once
 
-// delivery_buffer.h: deliveries that no handler has begun. Pure: time is a parameter.
+// delivery_buffer.h: deliveries that no handler has begun, those of one ordering_key one at a time.
+// Pure: time is a parameter.
 //
 // Threads:   one at a time.
 // Ownership: pieces share the frame they lie in, and that its bytes.
@@ -10,54 +11,23 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
-#include "client/loop.h"
+#include "client/delivery_piece.h"
+#include "client/key_lines.h"
 #include "client/range_set.h"
-#include "proto/wire/frame_scan.h"
 
 namespace mqd::client {
-
-/// One Deliveries frame.
-struct DeliveryFrame {
-  std::shared_ptr<const void> owner;  // of the bytes that `scanned` points into
-  wire::ScannedDeliveries scanned;
-  std::uint64_t stream = 0;  // which stream it came on, from 1
-  Time arrived;
-  std::uint64_t bytes_each = 0;  // of the charge; the rest is the first message's
-  std::uint64_t bytes_rest = 0;
-
-  /// Sets the shares from the charge and the number of messages.
-  void SplitCharge();
-};
-
-/// Messages [begin, end) of one run.
-struct DeliveryPiece {
-  std::shared_ptr<const DeliveryFrame> frame = {};
-  std::uint32_t run = 0;
-  std::uint32_t begin = 0;
-  std::uint32_t end = 0;
-  Time lease_until = {};
-
-  const wire::ScannedRun& head() const { return frame->scanned.runs[run]; }
-  std::uint32_t queue_index() const { return frame->scanned.queue_index; }
-  std::uint64_t id(std::uint32_t index) const { return head().first_delivery_id + index; }
-  std::uint64_t count() const { return end - begin; }
-  /// Of a queue with delivery AT_MOST_ONCE: settled before it was sent.
-  bool leaseless() const { return head().lease_ms == 0; }
-  Clock::duration lease() const { return std::chrono::milliseconds(head().lease_ms); }
-  /// The share of [from, to) in the frame's charge.
-  std::uint64_t bytes(std::uint32_t from, std::uint32_t to) const;
-  std::uint64_t bytes() const { return bytes(begin, end); }
-};
 
 class DeliveryBuffer {
  public:
   struct Dropped {
     std::uint64_t messages = 0;
     std::uint64_t bytes = 0;
-    std::vector<IdRange> ranges;  // of Drop() only
-    std::uint64_t leaseless = 0;  // of `messages`, of Clear() only
+    std::vector<IdRange> ranges;    // of Drop() only
+    std::uint64_t leaseless = 0;    // of `messages`, of Clear() only
+    std::vector<std::string> held;  // names of lines, of Drop() with kHold only
   };
   struct Extension {
     std::uint32_t queue_index = 0;
@@ -70,11 +40,18 @@ class DeliveryBuffer {
   std::optional<DeliveryPiece> Take(std::uint32_t max);
   void PutBack(DeliveryPiece piece);
 
-  /// Takes out deliveries that are no longer ours.
-  Dropped Drop(std::uint32_t queue_index, IdRange range);
+  enum class Then : std::uint8_t { kGoOn, kHold };
+  /// Takes out deliveries that are no longer ours; with kHold their keys are held.
+  Dropped Drop(std::uint32_t queue_index, std::vector<IdRange> ranges, Then then = Then::kGoOn);
   Dropped Clear();
   /// Keeps those without a lease.
   Dropped ClearLeased();
+
+  // ---- lines of ordering keys; see key_lines.h. They answer whether there is more to take.
+  /// The handler is done with the message that it took, or it was lost.
+  bool Leave(const std::string& line);
+  void Hold(const std::string& line) { lines_.Hold(line); }
+  bool Unhold(const std::string& line);
 
   /// Those of which less than half the lease is left; their lease now ends a lease after `now`.
   std::vector<Extension> ExtendDue(Time now);
@@ -82,11 +59,23 @@ class DeliveryBuffer {
   /// Whether the oldest has waited for more than this share of its lease.
   bool Late(Time now, double lease_share) const;
 
+  /// Those in line included.
   std::uint64_t messages() const { return messages_; }
+  /// Whether there is nothing to take now.
   bool empty() const { return pieces_.empty(); }
 
  private:
+  /// They answer of which lines something was dropped.
+  std::vector<std::string> DropFromLines(std::uint32_t queue_index,
+                                         const std::vector<IdRange>& ranges, Dropped& dropped);
+  void Cut(std::uint32_t queue_index, IdRange range, Dropped& dropped,
+           std::vector<std::string>& lines);
+  bool TakeOut(std::optional<DeliveryPiece> next);
+  template <class F>
+  Dropped ClearIf(F unwanted);
+
   std::deque<DeliveryPiece> pieces_;  // none empty
+  KeyLines lines_;
   std::uint64_t messages_ = 0;
 };
 

@@ -118,6 +118,11 @@ void SettleBook::OnResults(const v1::SettleResults& results, Answers& answers) {
   if (!sent.atomic) --plain_in_flight_;
   for (Entry& entry : sent.entries) {
     absl::Status failed = ErrorOf(results, entry.range, sent.atomic);
+    if (failed.ok() || IsStale(failed)) {
+      for (std::string& line : entry.held) answers.held.push_back(std::move(line));
+    } else if (!entry.held.empty()) {
+      answers.stuck[{sent.queue_index, entry.range.first}] = std::move(entry.held);
+    }
     if (entry.resent && IsStale(failed)) failed = BrokeBeforeTheAnswer();
     if (!entry.extend && failed.ok()) answers.settled += CountOf(entry.range);
     if (!entry.callback) continue;
@@ -144,11 +149,17 @@ void SettleBook::OnResults(const v1::SettleResults& results, Answers& answers) {
 }
 
 void SettleBook::OnDown(Answers& answers) {
+  // With the stream all deliveries of before are gone, and the lines begin anew.
+  for (PerQueue& queue : queues_) {
+    for (Entry& entry : queue.others) entry.held.clear();
+  }
+  for (Atomic& atomic : atomics_) atomic.entry.held.clear();
   for (auto& [id, sent] : std::exchange(in_flight_, {})) {
     for (Entry& entry : sent.entries) {
       if (sent.atomic) {
         answers.calls.push_back({std::move(entry.callback), BrokeBeforeTheAnswer()});
       } else if (!entry.extend) {
+        entry.held.clear();
         entry.resent = true;
         Add(std::move(entry));
       }

@@ -16,6 +16,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "client/range_set.h"
@@ -36,6 +37,7 @@ class SettleBook {
     bool extend = false;
     std::optional<std::chrono::milliseconds> lease = {};  // of extend
     SettleCallback callback = {};
+    std::vector<std::string> held = {};  // lines of keys that go on after the answer
     bool resent = false;  // sent before on a stream that broke: it may have taken effect then
   };
 
@@ -52,6 +54,9 @@ class SettleBook {
     };
     std::vector<Call> calls;
     std::vector<Error> errors;
+    std::vector<std::string> held;  // lines that go on now
+    /// Lines that wait until the broker says that this delivery, whose settle was refused, is lost.
+    std::map<std::pair<std::uint32_t, std::uint64_t>, std::vector<std::string>> stuck;
     std::uint64_t settled = 0;
     std::uint64_t stale = 0;
   };
@@ -60,6 +65,10 @@ class SettleBook {
 
   void Ack(std::uint32_t queue_index, IdRange range) { queues_[queue_index].acks.Add(range); }
   void Add(Entry entry);
+  /// These lines go on after the answer to the entry that was added last.
+  void HoldLast(std::uint32_t queue_index, std::vector<std::string> lines) {
+    queues_[queue_index].others.back().held = std::move(lines);
+  }
   void AddAtomic(Entry entry, std::vector<QueuePublish> publishes);
 
   /// The next ConsumeStreamRequest{settle}, encoded; nothing when there is none to send now.

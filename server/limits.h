@@ -39,12 +39,10 @@ inline constexpr std::uint32_t kKeyBytesMax = 128;
 
 /// 0 to 9; every level is a list in each queue.
 inline constexpr std::uint32_t kPriorityMax = 9;
-/// A waiting message rises above all priorities after this long, so that low ones are never
-/// starved.
+/// A waiting message rises above all priorities after this long: low ones are never starved.
 inline constexpr std::chrono::milliseconds kPriorityAgeingFloor = std::chrono::seconds(30);
 
-/// Of delay, deliver_at and a retry's delay: a queue is not a calendar, and a delayed message holds
-/// its slot.
+/// Of delay, deliver_at, a retry: a queue is not a calendar, and a delayed message holds its slot.
 inline constexpr std::chrono::milliseconds kDelayMax = std::chrono::hours(24 * 30);
 /// A message's time to live; a year, beyond which it is a mistake of unit.
 inline constexpr std::chrono::milliseconds kTtlMax = std::chrono::hours(24 * 366);
@@ -52,8 +50,10 @@ inline constexpr std::chrono::milliseconds kTtlMax = std::chrono::hours(24 * 366
 /// References in deliver_after; each is looked up before the message is taken.
 inline constexpr std::uint32_t kDeliverAfterMax = 16;
 
-/// Bytes counted for a message beside payload, headers and keys: what the broker spends on one,
-/// rounded up, so that a bound in bytes also bounds empty messages.
+/// Messages of one ordering_key that a consumer may have; one that comes back takes all behind it.
+inline constexpr std::uint32_t kInFlightPerKeyMax = 1'024;
+
+/// Bytes counted for a message beside payload, headers and keys: what the broker spends on one.
 inline constexpr std::uint32_t kMessageOverheadBytes = 64;
 
 /// Bytes of the largest message as it counts against a queue's max_bytes.

@@ -91,6 +91,9 @@ struct AttachConsumer {
   std::string client_name;
   /// Fences off the consumer that was here longest when max_consumers is reached.
   bool take_over = false;
+  /// KEYED: how many messages of a key it may have at a time; at least 1. It works on them in
+  /// order, and when one comes back those behind it are taken back too.
+  std::uint32_t in_flight_per_key = 1;
 };
 
 /// The consumer is gone: what it had started is charged an attempt, the rest is released, all at

@@ -3,8 +3,18 @@
 #include <algorithm>
 
 #include "proto/base/assert.h"
+#include "server/queue/key_table.h"
 
 namespace mqd::queue {
+
+namespace {
+
+/// One of several of a key would not free it for another consumer.
+bool MayRecall(const FlightRun& run) {
+  return !run.started && !run.recalled && (run.key == nullptr || run.key->flights.size() <= 1);
+}
+
+}  // namespace
 
 void InFlightTable::Add(const FlightRun& run) {
   MQD_ASSERT(run.count > 0);
@@ -113,7 +123,7 @@ void InFlightTable::Orphan(ConsumerId consumer, const std::string& name) {
 std::uint64_t InFlightTable::Unstarted(ConsumerId consumer) const {
   std::uint64_t count = 0;
   for (const auto& [first, run] : runs_) {
-    if (run.consumer == consumer && !run.started && !run.recalled) count += run.count;
+    if (run.consumer == consumer && MayRecall(run)) count += run.count;
   }
   return count;
 }
@@ -122,7 +132,7 @@ std::vector<DeliveryRange> InFlightTable::Recall(ConsumerId consumer, std::uint6
   std::vector<DeliveryRange> ranges;
   std::vector<DeliveryId> firsts;
   for (auto run = runs_.rbegin(); run != runs_.rend() && messages > 0; ++run) {
-    if (run->second.consumer != consumer || run->second.started || run->second.recalled) continue;
+    if (run->second.consumer != consumer || !MayRecall(run->second)) continue;
     const auto part =
         static_cast<std::uint32_t>(std::min<std::uint64_t>(messages, run->second.count));
     ranges.push_back({run->second.last() - part + 1, run->second.last()});

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "server/queue/events.h"
@@ -26,14 +27,16 @@ struct KeyState {
   /// The one that stands in the lanes for the key; 0: none.
   Sequence placed = 0;
   std::uint32_t placed_priority = 0;
-  ConsumerId placed_with = 0;  // 0: for anybody
+  ConsumerId placed_with = 0;  // 0: for anybody; else STICKY, or who has those before it
   /// Messages in flight, or whose settle or return is not committed.
   std::uint32_t busy = 0;
   std::uint32_t rows = 0;  // of the held table that point here, in whatever state
-  DeliveryId flight = 0;   // the latest delivery
-  ConsumerId holder = 0;   // who got it
-  DeliveryId fence = 0;    // since this holder has the key
-  ConsumerId owner = 0;    // STICKY: whose it is; 0: nobody is there
+  absl::btree_map<Sequence, DeliveryId> flights;  // that have a lease, or are orphans
+  bool broken = false;    // one came back: nothing follows until the key is free
+  DeliveryId flight = 0;  // the latest delivery
+  ConsumerId holder = 0;  // who got it
+  DeliveryId fence = 0;   // since this holder has the key
+  ConsumerId owner = 0;   // STICKY: whose it is; 0: nobody is there
 };
 
 /// FNV-1a (Fowler, Noll, Vo): the same for a name in every process.

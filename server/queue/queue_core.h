@@ -159,6 +159,7 @@ class QueueCore : private ReadyOrder {
   void Settled(Chunk& chunk, std::uint32_t first, std::uint32_t last);
   /// Puts a run back: charged attempts rise by one; `delay_ns` 0 is ready at once.
   void Return(const FlightRun& run, bool charged, std::int64_t delay_ns, const std::string& error);
+  void TakeBackBehind();
   void ParkRun(const FlightRun& run, std::uint32_t attempts, const std::string& reason);
   void Park(Chunk& chunk, std::uint32_t index, Held held);
   void WriteAttempt(Sequence sequence, const Held& held);

@@ -13,6 +13,8 @@ namespace {
 
 /// Deliveries are asked back at most this often.
 constexpr std::int64_t kRecallPauseNs = 100 * kNsPerMs;
+/// With more in flight, looking for something to ask back pauses too when it finds nothing.
+constexpr std::uint64_t kRecallLookMax = 256;
 
 }  // namespace
 
@@ -30,6 +32,7 @@ void QueueCore::Handle(AttachConsumer& event) {
   Consumer& consumer = consumers_[event.consumer];
   consumer.lease_ns = event.lease_ns;
   consumer.marks_started = event.marks_started;
+  consumer.in_flight_per_key = std::max<std::uint32_t>(event.in_flight_per_key, 1);
   consumer.on_demand = event.on_demand;
   consumer.client_name = std::move(event.client_name);
   consumer.since_ms = around_->now.wall_ms;
@@ -202,8 +205,10 @@ void QueueCore::RecallForIdle() {
     most = unstarted;
     holder = id;
   }
+  const bool long_look = in_flight_.messages() > kRecallLookMax;
+  if (holder != 0 || long_look) next_recall_ns_ = now_ns() + kRecallPauseNs;
+  if (holder == 0 && long_look) recall_wake_ns_ = next_recall_ns_;
   if (holder == 0) return;
-  next_recall_ns_ = now_ns() + kRecallPauseNs;
   favoured_ = taker;
   std::vector<DeliveryRange> ranges = in_flight_.Recall(holder, most / 2);
   for (const DeliveryRange& range : ranges) totals_.recalled += range.last - range.first + 1;

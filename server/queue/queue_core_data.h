@@ -112,6 +112,7 @@ struct QueueData {
   std::deque<Sequence> to_move_;      // parked, to go to the dead-letter queue
   absl::btree_set<Sequence> moving_;  // on their way there
   InFlightTable in_flight_;
+  absl::btree_set<DeliveryId> behind_;  // KEYED: to be taken back, as one before them came back
   DedupIndex dedup_;
   ProducerTable producers_;
   History history_;

@@ -19,11 +19,13 @@ constexpr std::size_t kReadAheadChunks = 6;
 }  // namespace
 
 void QueueCore::Dispatch() {
+  TakeBackBehind();
   lanes_.Observe(FirstFresh(), now_ns());
   if (consume_paused() || deleting_) return;
   if (sticky()) DispatchOwn();
   while (DispatchShared()) {
   }
+  if (!sticky() && keyed()) DispatchOwn();
 }
 
 bool QueueCore::DispatchShared() {
@@ -112,12 +114,7 @@ bool QueueCore::DeliverHeld(ConsumerId id, Consumer& consumer, Sequence sequence
     return false;
   }
   KeyState* key = row.key;
-  if (key != nullptr) {
-    ++key->busy;
-    if (key->holder != id) key->fence = next_delivery_;
-    key->holder = id;
-    key->flight = next_delivery_;
-  }
+  if (key != nullptr) KeyFlies(*key, sequence, next_delivery_, id);
   Held held = TakeHeld(sequence);
   if (held.attempts > 0) ++totals_.redelivered;
   HandOver(id, consumer,

@@ -107,7 +107,10 @@ void QueueCore::AckMessages(const FlightRun& run) {
     }
   }
   Note(Transition::kAcked, run);
-  if (run.key != nullptr) open_.keys.push_back(run.key);
+  if (run.key != nullptr) {
+    open_.keys.push_back(run.key);
+    KeyLands(*run.key, run.chunk->SequenceAt(run.first_index));
+  }
   SettleMessages(*run.chunk, run.first_index, run.first_index + run.count);
 }
 
@@ -142,6 +145,9 @@ void QueueCore::Settled(Chunk& chunk, std::uint32_t first, std::uint32_t last) {
 void QueueCore::Return(const FlightRun& run, bool charged, std::int64_t delay_ns,
                        const std::string& error) {
   CountBack(run);
+  if (run.key != nullptr) {
+    KeyBreaks(*run.key, run.chunk->SequenceAt(run.first_index), run.first, run.consumer);
+  }
   const std::uint32_t attempts = run.attempt - (charged ? 0 : 1);
   if (charged && attempts >= settings_.max_attempts) {
     ParkRun(run, attempts, error.empty() ? "max_attempts reached" : error);
@@ -175,6 +181,25 @@ void QueueCore::Return(const FlightRun& run, bool charged, std::int64_t delay_ns
   }
 }
 
+void QueueCore::TakeBackBehind() {
+  if (behind_.empty()) return;
+  absl::btree_map<ConsumerId, std::vector<DeliveryRange>> lost;
+  std::vector<DeliveryRange> missing;  // they were settled in the same turn
+  while (!behind_.empty()) {
+    const DeliveryId id = *behind_.begin();
+    behind_.erase(behind_.begin());
+    for (const FlightRun& run : in_flight_.Take({id, id}, missing)) {
+      ++totals_.recalled;
+      if (consumers_.contains(run.consumer)) lost[run.consumer].push_back(run.range());
+      Note(Transition::kReleased, run, "one before it in its key came back");
+      Return(run, false, 0, "");
+    }
+  }
+  for (auto& [consumer, ranges] : lost) {
+    Send(SendLeaseLost{consumer, std::move(ranges), LeaseLostCode::kRecalled});
+  }
+}
+
 void QueueCore::ParkRun(const FlightRun& run, std::uint32_t attempts, const std::string& reason) {
   Note(Transition::kParked, run, reason);
   for (std::uint32_t i = 0; i < run.count; ++i) {
@@ -182,7 +207,9 @@ void QueueCore::ParkRun(const FlightRun& run, std::uint32_t attempts, const std:
     AddNote(held, run, reason);
     Park(*run.chunk, run.first_index + i, std::move(held));
   }
-  if (run.key != nullptr) open_.keys.push_back(run.key);
+  if (run.key == nullptr) return;
+  open_.keys.push_back(run.key);
+  KeyLands(*run.key, run.chunk->SequenceAt(run.first_index));
 }
 
 void QueueCore::Park(Chunk& chunk, std::uint32_t index, Held held) {

@@ -58,6 +58,7 @@ struct Consumer {
   std::uint64_t in_flight = 0;
   std::int64_t lease_ns = 0;  // 0: the queue's
   bool marks_started = false;
+  std::uint32_t in_flight_per_key = 1;
   bool on_demand = false;
   bool granted = false;  // on demand: a grant is open
   bool wanting = false;  // has asked for credit and not got it
@@ -67,7 +68,7 @@ struct Consumer {
   WallMs since_ms = 0;
   DeliveryId fence = 0;  // single_active, max_consumers 1
   std::uint64_t delivered = 0, acked = 0;
-  ReadyLanes own;                   // STICKY: first messages of the keys that belong to it
+  ReadyLanes own;  // heads of keys that belong to it (STICKY), or of which it has messages (KEYED)
   std::vector<DeliveryRun> outbox;  // of this turn
   std::uint64_t outbox_messages = 0;
   std::uint64_t outbox_bytes = 0;

@@ -312,15 +312,15 @@ QueueExplainer::Causes QueueExplainer::ReadyKeysHold() {
 
 std::optional<Explanation> QueueExplainer::KeyHolds(const KeyState& key) {
   if (core_.keyed() && key.busy > 0) {
-    const bool flies = core_.in_flight_.HoldsAll({key.flight, key.flight});
+    const bool flies = !key.flights.empty();
+    const DeliveryId flight = flies ? key.flights.begin()->second : key.flight;
     return Explanation{
         .cause = flies ? Cause::kKeyHeld : Cause::kCommitting,
-        .text = flies
-                    ? absl::StrCat("key \"", key.name, "\" is held by delivery ", key.flight,
-                                   " of ", Client("consumer", key.holder, core_.NameOf(key.holder)))
-                    : absl::StrCat("the settle of key \"", key.name, "\" is being committed"),
+        .text = flies ? absl::StrCat("key \"", key.name, "\" is held by delivery ", flight, " of ",
+                                     Client("consumer", key.holder, core_.NameOf(key.holder)))
+                      : absl::StrCat("the settle of key \"", key.name, "\" is being committed"),
         .resource = Client("consumer", key.holder, core_.NameOf(key.holder)),
-        .delivery_id = key.flight};
+        .delivery_id = flight};
   }
   if (key.waiting.empty()) return std::nullopt;
   const Sequence head = *key.waiting.begin();

@@ -67,16 +67,30 @@ ReadyLanes& ReadyOrder::LanesOf(ConsumerId owner) {
   return owner == 0 ? lanes_ : consumers_.at(owner).own;
 }
 
+bool ReadyOrder::MayFollow(const KeyState& key) const {
+  const auto holder = consumers_.find(key.holder);
+  if (key.broken || holder == consumers_.end() || holder->second.draining) return false;
+  const std::uint32_t most = holder->second.in_flight_per_key;
+  if (most == 1 || key.flights.size() >= most) return false;
+  if (sticky() && key.owner != key.holder) return false;
+  // Somebody sits idle: let the key come free.
+  if (idle_credit_.empty() || sticky()) return true;
+  const ConsumerId idlest = idle_credit_.rbegin()->second;
+  return idlest == key.holder || consumers_.at(idlest).in_flight > 0;
+}
+
 void ReadyOrder::UpdateKey(KeyState& key) {
   Sequence head = 0;
   const Held* held = nullptr;
-  if (!key.waiting.empty() && !(keyed() && key.busy > 0)) {
+  if (sticky()) ChooseOwner(key);
+  const bool follows = keyed() && key.busy > 0;
+  if (!key.waiting.empty() && (!follows || MayFollow(key))) {
     head = *key.waiting.begin();
     held = held_.Find(head);
     if (held == nullptr || held->state != HeldState::kReady) head = 0;
   }
-  if (sticky()) ChooseOwner(key);
-  const ConsumerId with = sticky() ? key.owner : 0;
+  ConsumerId with = sticky() ? key.owner : 0;
+  if (follows && head != 0) with = key.holder;
   // A key without an owner, while nobody consumes, waits in the lanes for anybody.
   if (key.placed == head && key.placed_with == with) return;
   if (key.placed != 0 && (key.placed_with == 0 || consumers_.contains(key.placed_with))) {
@@ -115,6 +129,32 @@ void ReadyOrder::OwnersChanged() {
   });
 }
 
+void ReadyOrder::KeyFlies(KeyState& key, Sequence sequence, DeliveryId id, ConsumerId consumer) {
+  if (key.holder != consumer) key.fence = id;
+  ++key.busy;
+  key.broken = false;
+  key.holder = consumer;
+  key.flight = id;
+  key.flights.emplace(sequence, id);
+}
+
+void ReadyOrder::KeyLands(KeyState& key, Sequence sequence) {
+  key.flights.erase(sequence);
+  if (key.placed == 0 && !key.waiting.empty()) UpdateKey(key);
+}
+
+void ReadyOrder::KeyBreaks(KeyState& key, Sequence sequence, DeliveryId id, ConsumerId consumer) {
+  key.flights.erase(sequence);
+  key.broken = true;
+  UpdateKey(key);  // one that waits for the holder's credit does not follow any more
+  const auto holder = consumers_.find(consumer);
+  if (holder == consumers_.end() || holder->second.in_flight_per_key == 1) return;
+  // What was handed over before this one goes on.
+  for (auto behind = key.flights.upper_bound(sequence); behind != key.flights.end(); ++behind) {
+    if (behind->second > id) behind_.insert(behind->second);
+  }
+}
+
 void ReadyOrder::FreeKey(KeyState& key) {
   MQD_ASSERT(key.busy > 0);
   --key.busy;
@@ -136,10 +176,9 @@ void ReadyOrder::Reindex() {
     if (run.key != nullptr) continue;
     run.key = KeyOf(*run.chunk, run.first_index);  // it was delivered while keys did not count
     if (run.key == nullptr) continue;
-    ++run.key->busy;
-    run.key->flight = first;
-    run.key->holder = run.consumer;
-    run.key->fence = first;
+    const Sequence sequence = run.chunk->SequenceAt(run.first_index);
+    KeyFlies(*run.key, sequence, first, run.consumer);
+    run.key->broken = true;  // until all of them are done
   }
   for (HeldTable::Rows* rows : {&held_.live(), &held_.parked_rows()}) {
     for (auto& [sequence, held] : *rows) {

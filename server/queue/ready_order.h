@@ -1,8 +1,8 @@
 #pragma once
 
 // ready_order.h: step 3 of 5 (queue). Where each ready message stands: with the plain ones of its
-// chunk, in a lane for anybody, in a lane of one consumer (STICKY), or in line behind others of its
-// ordering key (KEYED: one of a key at a time).
+// chunk, in a lane for anybody, in a lane of one consumer (STICKY, or KEYED behind others of its
+// key that the consumer has), or in line behind others of its ordering key.
 //
 // Threads: One at a time.
 // Limits: Those of the tables; OwnersChanged() and Reindex() walk all keys or rows.
@@ -21,7 +21,13 @@ class ReadyOrder : protected QueueData {
   /// Out of the tables; the key goes with its last message, unless it is busy.
   Held TakeHeld(Sequence sequence);
 
-  /// One message of the key is at work no more.
+  /// A message of the key is handed over as delivery `id`.
+  void KeyFlies(KeyState& key, Sequence sequence, DeliveryId id, ConsumerId consumer);
+  /// It was settled.
+  void KeyLands(KeyState& key, Sequence sequence);
+  /// It comes back: what the consumer got behind it is to come back too (behind_).
+  void KeyBreaks(KeyState& key, Sequence sequence, DeliveryId id, ConsumerId consumer);
+  /// One message of the key is at work no more, and that is written.
   void FreeKey(KeyState& key);
   /// Consumers came or went: keys look for their owners.
   void OwnersChanged();
@@ -36,6 +42,8 @@ class ReadyOrder : protected QueueData {
 
  private:
   void UpdateKey(KeyState& key);
+  /// Whether who has messages of the key may get the next one too.
+  bool MayFollow(const KeyState& key) const;
   ReadyLanes& LanesOf(ConsumerId owner);
   void ChooseOwner(KeyState& key);
 };

@@ -56,6 +56,10 @@ absl::StatusOr<SelectRules> CheckOpen(const v1::ConsumeOpen& open) {
     return BadFieldStatus("queues", "a stream names 1 to 64 queues", limits::kSelectQueuesMax,
                           count);
   }
+  if (open.in_flight_per_key() > limits::kInFlightPerKeyMax) {
+    return BadFieldStatus("in_flight_per_key", "at most 1,024 messages of a key at a time",
+                          limits::kInFlightPerKeyMax, open.in_flight_per_key());
+  }
   SelectRules rules;
   for (const v1::SelectQueue& select : open.queues()) {
     if (select.weight() > limits::kSelectWeightMax) {
@@ -160,7 +164,8 @@ absl::Status ConsumeSession::Attach(const v1::ConsumeOpen& open) {
                                  .marks_started = open.marks_started(),
                                  .on_demand = several,
                                  .client_name = open.client_name(),
-                                 .take_over = open.take_over()};
+                                 .take_over = open.take_over(),
+                                 .in_flight_per_key = open.in_flight_per_key()};
     (*slots)[slot].queue->Attach(std::move(attach), slot, sink);
   }
   if (ended()) Detach();  // it may have ended before an attach reached its queue

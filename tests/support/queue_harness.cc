@@ -255,7 +255,8 @@ void QueueHarness::AttachConsumer(const std::string& consumer, ConsumerOptions o
       .on_demand = options.on_demand,
       .lease_ns = options.lease_ms * kNsPerMs,
       .client_name = options.client_name.empty() ? consumer : options.client_name,
-      .take_over = options.take_over});
+      .take_over = options.take_over,
+      .in_flight_per_key = options.in_flight_per_key});
   if (options.messages > 0) Grant(consumer, options.messages, options.bytes);
 }
 

@@ -70,6 +70,7 @@ class QueueHarness {
     std::int64_t lease_ms = 0;
     bool take_over = false;
     std::string client_name = {};  // empty: the consumer's name here
+    std::uint32_t in_flight_per_key = 1;
   };
   struct PublisherOptions {
     std::optional<ProducerId> producer = {};

@@ -337,5 +337,27 @@ class EndTest(case.BrokerCase):
         self.assertEqual(self.receive(name)[0].attempt, 1)
 
 
+
+class KeyedTest(case.BrokerCase):
+    def test_what_comes_back_takes_those_behind_it_in_its_key_along(self):
+        name = self.queue(ordering=types_pb2.ORDERING_KEYED)
+        self.client.publish(name, *[mqd.message(each.encode(), ordering_key=each[0])
+                                    for each in ('k1', 'k2', 'k3', 'l1')])
+        consumer = self.consumer(name, in_flight_per_key=2)
+        consumer.grant(4)
+        first, other, second = consumer.take(3)
+        self.assertEqual([each.payload for each in (first, other, second)], [b'k1', b'l1', b'k2'])
+        consumer.settle([first], mqd.retry(0.05))
+        lost, = consumer.lease_lost  # it came before the answer
+        self.assertEqual(lost.code, broker_pb2.LEASE_LOST_CODE_RECALLED)
+        self.assertEqual([(each.first_delivery_id, each.last_delivery_id) for each in lost.ranges],
+                         [(second.delivery_id,) * 2])
+        consumer.grant(2)
+        again = consumer.take(2)
+        self.assertEqual([(each.payload, each.attempt) for each in again],
+                         [(b'k1', 2), (b'k2', 1)])
+        self.assertEqual(consumer.settle([other, *again], mqd.ack()).settled, 3)
+
+
 if __name__ == '__main__':
     unittest.main()

@@ -189,5 +189,45 @@ TEST_F(SettleBookTest, FailAllForgetsNoCallback) {
   EXPECT_TRUE(book_.idle());
 }
 
+// ---- lines of ordering keys that wait for an answer
+
+SettleBook::Entry ReleaseThatHolds(std::uint64_t id, const std::string& line) {
+  SettleBook::Entry entry{.range = {id, id}, .outcome = Outcome::Release()};
+  entry.held.push_back(line);
+  return entry;
+}
+
+TEST_F(SettleBookTest, ALineGoesOnWhenItsEntryIsAnswered) {
+  book_.Add(ReleaseThatHolds(2, "k"));
+  const v1::SettleBatch batch = Next();
+  EXPECT_THAT(answers_.held, IsEmpty());
+  book_.OnResults(Results(batch), answers_);
+  EXPECT_THAT(answers_.held, ElementsAre("k"));
+}
+
+TEST_F(SettleBookTest, ALineOfARefusedAtomicSettleWaitsForItsLease) {
+  book_.AddAtomic(ReleaseThatHolds(2, "k"), {});
+  v1::SettleResults results = Results(Next());
+  results.mutable_error()->set_reason(v1::REASON_QUEUE_FULL);
+  book_.OnResults(results, answers_);
+  EXPECT_THAT(answers_.held, IsEmpty());
+  EXPECT_EQ(answers_.stuck.size(), 1u);
+}
+
+// The lines begin anew with the next stream, and other entries hold them then.
+TEST_F(SettleBookTest, ABrokenStreamFreesALineOnlyOnce) {
+  book_.Add(ReleaseThatHolds(1, "sent"));
+  Next();
+  book_.Add(ReleaseThatHolds(2, "waits"));
+  book_.AddAtomic(ReleaseThatHolds(3, "atomic"), {});
+  book_.OnDown(answers_);
+  while (const auto bytes = book_.NextFrame()) {
+    v1::ConsumeStreamRequest frame;
+    ASSERT_TRUE(frame.ParseFromString(*bytes));
+    book_.OnResults(Results(frame.settle()), answers_);
+  }
+  EXPECT_THAT(answers_.held, IsEmpty());
+}
+
 }  // namespace
 }  // namespace mqd::client

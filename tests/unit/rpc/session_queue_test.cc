@@ -52,11 +52,13 @@ TEST_F(SessionQueueTest, AConsumerBringsItsNameAndMayTakeOver) {
   open.set_client_name("billing-3");
   open.set_take_over(true);
   open.set_marks_started(true);
+  open.set_in_flight_per_key(7);
   stream.Open(open);
   const auto attach = orders_->WaitFor<queue::AttachConsumer>();
   EXPECT_EQ(attach.client_name, "billing-3");
   EXPECT_TRUE(attach.take_over);
   EXPECT_TRUE(attach.marks_started);
+  EXPECT_EQ(attach.in_flight_per_key, 7u);
   EXPECT_FALSE(attach.on_demand);
 }
 
@@ -223,6 +225,8 @@ TEST_F(SessionQueueTest, ASelectThatContradictsItselfIsRefusedByName) {
             "field ageing_floor");
   EXPECT_EQ(refused([](auto& open) { open.set_select_mode(static_cast<v1::SelectMode>(3)); }),
             "field select_mode");
+  EXPECT_EQ(refused([](auto& open) { open.set_in_flight_per_key(1'025); }),
+            "field in_flight_per_key");
 }
 
 TEST_F(SessionQueueTest, ARecallNamesTheDeliveriesThatAreAskedBack) {
