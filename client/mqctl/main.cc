@@ -1,5 +1,6 @@
 // main.cc: mqctl, the command line tool of mqd.
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -36,6 +37,9 @@ absl::Status Confirm(const Globals& globals, const std::string& what) {
 namespace {
 
 int Main(int argc, char** argv) {
+  // For bench: glibc as it comes maps and unmaps pages for frames of some 100 KiB.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
   Globals globals;
   CLI::App cli("mqctl: looks at a broker of mqd and works with its queues", "mqctl");
   cli.set_version_flag("--version", "mqctl " MQD_VERSION);
