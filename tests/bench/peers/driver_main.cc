@@ -35,7 +35,9 @@ void AddOptions(CLI::App& cli, Options& options) {
   cli.add_option("--seconds", options.seconds);
   cli.add_option("--warm-up", options.warm_up, "seconds");
   cli.add_option("--window", options.window, "unconfirmed messages of a producer");
-  cli.add_option("--fill", options.fill, "messages published before consumers begin");
+  cli.add_option("--fill", options.fill, "messages published before anything is measured");
+  cli.add_flag("--consume-fill", options.consume_fill, "consumers begin before the fill");
+  cli.add_option("--broker-pid", options.broker_pid, "whose CPU time is told");
   cli.add_option("--phase", options.phase)->check(CLI::IsMember({"all", "fill", "drain", "hold"}));
   cli.add_option("--durability", options.durability, "of mqd's queues")
       ->check(CLI::IsMember({"sync", "async", "memory"}));

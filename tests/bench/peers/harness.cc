@@ -1,7 +1,7 @@
 #include "tests/bench/peers/harness.h"
 
 #include <sys/prctl.h>
-#include <sys/resource.h>
+#include <unistd.h>
 
 #include <bit>
 #include <condition_variable>
@@ -10,6 +10,9 @@
 #include <mutex>
 #include <random>
 #include <thread>
+
+#include "tests/bench/peers/bitmap.h"
+#include "tests/bench/peers/process_cpu.h"
 
 namespace mqd::bench {
 namespace {
@@ -21,46 +24,6 @@ constexpr std::uint32_t kSampleMask = 7;  // without a rate every eighth message
 constexpr std::int64_t kUsPerSecond = 1'000'000;
 constexpr std::int64_t kPatienceUs = 60 * kUsPerSecond;
 constexpr microseconds kUntilDueMax{5'000};
-
-/// One bit a message, in pieces that are made when they are needed.
-class Bitmap {
- public:
-  ~Bitmap() {
-    for (auto& piece : pieces_) delete[] piece.load();
-  }
-  /// Sets bit `number`; whether it was set before.
-  bool Set(std::uint32_t number) {
-    auto* piece = pieces_[number >> kPieceBits].load(std::memory_order_acquire);
-    if (piece == nullptr) piece = Make(number >> kPieceBits);
-    const std::uint64_t bit = std::uint64_t{1} << (number & 63);
-    auto& word = piece[(number & (kPiece - 1)) >> 6];
-    return (word.fetch_or(bit, std::memory_order_relaxed) & bit) != 0;
-  }
-
- private:
-  using Word = std::atomic<std::uint64_t>;
-  static constexpr std::uint32_t kPieceBits = 20;
-  static constexpr std::uint32_t kPiece = 1U << kPieceBits;
-
-  Word* Make(std::uint32_t index) {
-    auto* made = new Word[kPiece / 64]();
-    Word* expected = nullptr;
-    if (pieces_[index].compare_exchange_strong(expected, made)) return made;
-    delete[] made;
-    return expected;
-  }
-
-  std::vector<std::atomic<Word*>> pieces_ = std::vector<std::atomic<Word*>>(1U << (32 - 20));
-};
-
-double CpuSeconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
 
 }  // namespace
 
@@ -127,6 +90,7 @@ class Run {
   double fill_seconds_ = 0;
   double drain_seconds_ = 0;
   double client_cpu_seconds_ = 0;
+  double broker_cpu_seconds_ = 0;
 };
 
 // ---- Source
@@ -400,12 +364,14 @@ void Run::Measure() {
   SetPhase(Phase::kWarmUp);
   const auto warm_up = static_cast<std::int64_t>(options_.warm_up * 1e6);
   AwaitTime(NowUs() + warm_up, Phase::kWarmUp);
-  const double cpu = CpuSeconds();
+  const double client_cpu = CpuSecondsOf(getpid());
+  const double broker_cpu = CpuSecondsOf(options_.broker_pid);
   measure_begin_us_ = NowUs();
   SetPhase(Phase::kMeasure);
   AwaitTime(measure_begin_us_ + static_cast<std::int64_t>(options_.seconds * 1e6), Phase::kMeasure);
   measure_end_us_ = NowUs();
-  client_cpu_seconds_ = CpuSeconds() - cpu;
+  client_cpu_seconds_ = CpuSecondsOf(getpid()) - client_cpu;
+  broker_cpu_seconds_ = CpuSecondsOf(options_.broker_pid) - broker_cpu;
 }
 
 void Run::JoinProducers() {
@@ -448,9 +414,10 @@ nlohmann::json Run::Execute() {
     AwaitArrivals(options_.fill);
   } else {
     StartProducers();
+    if (options_.consume_fill) StartConsumers();
     Fill();
     if (options_.phase == "all") {
-      StartConsumers();
+      if (!options_.consume_fill) StartConsumers();
       Measure();
     }
     JoinProducers();
@@ -511,6 +478,7 @@ nlohmann::json Run::Result() const {
           {"fill_per_second", rate(options_.fill, fill_seconds_)},
           {"drain_per_second", drain ? rate(Consumed(), drain_seconds_) : 0.0},
           {"client_cpu_seconds", client_cpu_seconds_},
+          {"broker_cpu_seconds", broker_cpu_seconds_},
           {"duplicates", duplicates_.load()},
           {"failed", failed},
           {"unconfirmed", unconfirmed},

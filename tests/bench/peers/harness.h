@@ -38,8 +38,10 @@ struct Options {
   double rate = 0;           // messages a second of all producers; 0: as fast as confirms come
   double seconds = 5;
   double warm_up = 1;
-  std::uint32_t window = 0;  // unconfirmed messages of a producer; 0: what suits the driver
-  std::uint64_t fill = 0;    // messages published before the first consumer begins
+  std::uint32_t window = 0;   // unconfirmed messages of a producer; 0: what suits the driver
+  std::uint64_t fill = 0;     // messages published before anything is measured
+  bool consume_fill = false;  // the consumers begin before the fill, else after it
+  int broker_pid = 0;         // whose CPU time is told; 0: none
   /// "all"; "fill" leaves the filled queues there; "drain" takes what such a run has left; "hold"
   /// connects everybody, publishes nothing, and waits for the end of standard input.
   std::string phase = "all";

@@ -13,6 +13,7 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 
 constexpr std::size_t kQueuesPerConsumer = 64;
+constexpr std::size_t kIdleStreamsPerConnection = 100;
 constexpr std::uint32_t kReaskEvery = 4'096;
 constexpr std::size_t kReaskedMax = 2'000;
 
@@ -88,7 +89,7 @@ class MqdDriver final : public Driver {
   }
 
   void Consume(Sink& sink, const std::vector<std::string>& queues) override {
-    const auto client = Connect();
+    const std::shared_ptr<Client> client = ConsumerClient();
     std::vector<std::unique_ptr<Consumer>> consumers;
     for (std::size_t first = 0; first < queues.size(); first += kQueuesPerConsumer) {
       ConsumerOptions options;
@@ -116,6 +117,14 @@ class MqdDriver final : public Driver {
  private:
   std::unique_ptr<Client> Connect() const {
     return OrDie(Client::Connect({.address = options_.address, .call_timeout = minutes(1)}));
+  }
+
+  /// Of its own; those that only hold their streams share some.
+  std::shared_ptr<Client> ConsumerClient() {
+    if (options_.phase != "hold") return Connect();
+    const std::lock_guard lock(mutex_);
+    if (idle_streams_++ % kIdleStreamsPerConnection == 0) idle_client_ = Connect();
+    return idle_client_;
   }
 
   void Publish(Source& source, Publisher& publisher, const Source::Message& message) {
@@ -178,6 +187,8 @@ class MqdDriver final : public Driver {
   const Options options_;
   std::mutex mutex_;
   std::vector<std::vector<Reasked>> asked_;  // by producer; under mutex_
+  std::size_t idle_streams_ = 0;             // under mutex_
+  std::shared_ptr<Client> idle_client_;      // under mutex_
   std::atomic<std::uint64_t> reasked_{0};
   std::atomic<std::uint64_t> false_answers_{0};
 };
