@@ -6,7 +6,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,7 +18,7 @@ namespace mqd::bench {
 namespace {
 
 constexpr std::size_t kReadBytes = 1U << 18;
-constexpr int kPollMs = 20;
+constexpr std::chrono::microseconds kConsumeWait{20'000};
 
 /// One connection; text is gathered and sent in one piece.
 class Connection {
@@ -55,14 +54,13 @@ class Connection {
     out_.clear();
   }
 
-  /// Whether a line, or a part of one, has come within kPollMs. Sends what was gathered before it
-  /// waits.
-  bool Poll() {
-    if (begin_ < in_.size()) return true;
+  /// Whether a line, or a part of one, has come within that time. Sends what was gathered first.
+  bool Poll(std::chrono::microseconds wait) {
+    if (buffered()) return true;
     Send();
-    pollfd wait{socket_, POLLIN, 0};
-    return poll(&wait, 1, kPollMs) > 0;
+    return Readable(socket_, wait);
   }
+  bool buffered() const { return begin_ < in_.size(); }
 
   /// Without its end; valid until the next call.
   std::string_view Line() {
@@ -115,22 +113,19 @@ class BeanstalkdDriver final : public Driver {
     if (queues.size() == 1) Use(connection, queues[0]);
     const std::string head = "put 0 0 120 " + std::to_string(options_.size) + "\r\n";
     source.AwaitStart();
-    while (source.AwaitDue()) {
-      const std::size_t count = source.Due(window);
-      std::uint32_t first = 0;
-      for (std::size_t i = 0; i < count; ++i) {
-        const Source::Message message = source.Next();
-        if (i == 0) first = message.number;
+    std::uint32_t next_confirm = 0;
+    while (source.active()) {
+      const auto wait = source.PublishDue(window, window, [&](const Source::Message& message) {
         if (queues.size() > 1) {
           connection << "use " << queues[message.number % queues.size()] << "\r\n";
         }
         connection << head << message.payload << "\r\n";
-      }
-      connection.Send();
-      for (std::size_t i = 0; i < count; ++i) {
-        if (queues.size() > 1) connection.Line();
-        if (!connection.Line().starts_with("INSERTED ")) Die("beanstalkd refused a put");
-        source.Confirmed(first + static_cast<std::uint32_t>(i));
+      });
+      for (bool some = connection.Poll(wait); some; some = connection.buffered()) {
+        const std::string_view line = connection.Line();
+        if (line.starts_with("USING ")) continue;
+        if (!line.starts_with("INSERTED ")) Die("beanstalkd refused a put");
+        source.Confirmed(next_confirm++);
       }
     }
   }
@@ -145,7 +140,7 @@ class BeanstalkdDriver final : public Driver {
     for (int i = 0; i < depth; ++i) connection << "reserve\r\n";
     connection.Send();
     while (sink.open()) {
-      if (!connection.Poll()) continue;
+      if (!connection.Poll(kConsumeWait)) continue;
       const std::string_view line = connection.Line();
       if (line.starts_with("RESERVED ")) {
         Take(sink, connection, line);

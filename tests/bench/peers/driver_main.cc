@@ -1,5 +1,7 @@
 // driver_main.cc: the command line of all drivers.
 
+#include <poll.h>
+
 #include <cstdlib>
 #include <iostream>
 
@@ -11,6 +13,13 @@ namespace mqd::bench {
 void Die(std::string_view what) {
   std::cerr << "failed: " << what << std::endl;
   std::_Exit(1);  // other threads may be anywhere
+}
+
+bool Readable(int socket, std::chrono::microseconds wait) {
+  pollfd poll{socket, POLLIN, 0};
+  const timespec time{.tv_sec = wait.count() / 1'000'000,
+                      .tv_nsec = wait.count() % 1'000'000 * 1'000};
+  return ppoll(&poll, 1, &time, nullptr) > 0;
 }
 
 HostPort ParseAddress(std::string_view address) {

@@ -10,6 +10,7 @@
 // Limits:    65,536 producers of 2^32 messages each; payloads of at least 10 bytes; runs of 71
 //            minutes. Latencies are in microseconds; without a rate those of every eighth message.
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -84,6 +85,20 @@ class Source {
   std::chrono::microseconds UntilDue() const;
   /// Waits until a message is due. False: open() is.
   bool AwaitDue();
+  /// For drivers that look after a socket: publishes with `publish` (a function of a Message) what
+  /// is due and finds room among `window` unconfirmed ones, at most `burst` at once. Returns how
+  /// long to wait for confirms before the next time; room is used once there is a quarter of it.
+  template <class Publish>
+  std::chrono::microseconds PublishDue(std::size_t window, std::size_t burst, Publish publish) {
+    const std::size_t enough = interval_us_ > 0 ? 1 : window / 4;
+    std::size_t room = window - unconfirmed();
+    const std::size_t count = room < enough ? 0 : Due(std::min(room, burst));
+    for (std::size_t i = 0; i < count; ++i) publish(Next());
+    room -= count;
+    return room < enough || (count == 0 && !open()) ? kFullWait : UntilDue();
+  }
+  /// Whether confirms are still waited for.
+  bool active() const { return (open() || unconfirmed() > 0) && !overdue(); }
   /// The next one. Its payload is valid until the next call.
   Message Next();
 
@@ -102,6 +117,8 @@ class Source {
   std::uint64_t issued() const { return issued_.load(std::memory_order_relaxed); }
 
  private:
+  static constexpr std::chrono::microseconds kFullWait{5'000};
+
   std::int64_t NextDueUs() const;
 
   Run& run_;
@@ -160,6 +177,9 @@ std::uint32_t NumberOf(std::string_view payload);
 
 /// Ends the program with a reason on standard error.
 [[noreturn]] void Die(std::string_view what);
+
+/// Whether a socket has something to read, now or within that time.
+bool Readable(int socket, std::chrono::microseconds wait);
 
 /// HOST:PORT
 struct HostPort {

@@ -68,7 +68,7 @@ class MqdDriver final : public Driver {
   }
 
   void Produce(Source& source, const std::vector<std::string>& queues) override {
-    const auto client = Connect();
+    const auto client = Connect(queues.size());
     const std::size_t window = options_.window > 0 ? options_.window : Window(options_);
     std::vector<std::unique_ptr<Publisher>> publishers;
     for (const std::string& queue : queues) {
@@ -115,8 +115,12 @@ class MqdDriver final : public Driver {
   }
 
  private:
-  std::unique_ptr<Client> Connect() const {
-    return OrDie(Client::Connect({.address = options_.address, .call_timeout = minutes(1)}));
+  /// The broker takes 1,024 streams a connection.
+  std::unique_ptr<Client> Connect(std::size_t streams = 1) const {
+    const auto channels = static_cast<std::uint32_t>(1 + streams / 1'000);
+    return OrDie(Client::Connect({.address = options_.address,
+                                  .call_timeout = minutes(1),
+                                  .channels = std::min(channels, 16U)}));
   }
 
   /// Of its own; those that only hold their streams share some.

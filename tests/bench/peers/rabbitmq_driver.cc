@@ -18,7 +18,6 @@ constexpr amqp_channel_t kChannel = 1;
 constexpr int kFrameBytes = 131'072;
 constexpr std::size_t kBurst = 64;        // publishes between two looks for confirms
 constexpr std::uint64_t kAckEvery = 128;  // deliveries, unless there is nothing to read
-constexpr microseconds kFullWait{5'000};
 constexpr microseconds kConsumeWait{20'000};
 
 timeval ToTimeval(microseconds duration) {
@@ -52,9 +51,13 @@ class Session {
   amqp_connection_state_t get() const { return state_; }
   void CheckReply(const char* what) { Check(amqp_get_rpc_reply(state_), what); }
 
-  /// False when no frame has come in that time.
-  bool Read(amqp_frame_t& frame, microseconds wait) {
-    const timeval timeout = ToTimeval(wait);
+  /// Whether there is something to read. The library's own timeouts are whole milliseconds.
+  bool Await(microseconds wait) const {
+    return SomethingToRead() || Readable(amqp_get_sockfd(state_), wait);
+  }
+  /// False when there is no frame.
+  bool Read(amqp_frame_t& frame) {
+    const timeval timeout{};
     amqp_maybe_release_buffers(state_);
     const int status = amqp_simple_wait_frame_noblock(state_, &frame, &timeout);
     if (status == AMQP_STATUS_TIMEOUT) return false;
@@ -153,11 +156,11 @@ class RabbitDriver final : public Driver {
     const std::size_t window = options_.window > 0 ? options_.window : Window(options_);
     Confirms confirms(source, window);
     source.AwaitStart();
-    while ((source.open() || source.unconfirmed() > 0) && !source.overdue()) {
-      const std::size_t room = window - source.unconfirmed();
-      const std::size_t count = source.Due(std::min(room, kBurst));
-      for (std::size_t i = 0; i < count; ++i) Publish(session, source.Next(), queues);
-      ReadConfirms(session, source, confirms, count >= room ? kFullWait : source.UntilDue());
+    while (source.active()) {
+      const microseconds wait = source.PublishDue(
+          window, kBurst,
+          [&](const Source::Message& message) { Publish(session, message, queues); });
+      if (session.Await(wait)) ReadConfirms(session, source, confirms);
     }
   }
 
@@ -210,12 +213,10 @@ class RabbitDriver final : public Driver {
     if (status != AMQP_STATUS_OK) Die(amqp_error_string2(status));
   }
 
-  /// All that are there, and waits so long for the first.
-  static void ReadConfirms(Session& session, Source& source, Confirms& confirms,
-                           microseconds wait) {
+  /// All that are there.
+  static void ReadConfirms(Session& session, Source& source, Confirms& confirms) {
     amqp_frame_t frame{};
-    while (session.Read(frame, wait)) {
-      wait = microseconds(0);
+    while (session.Read(frame)) {
       if (frame.frame_type != AMQP_FRAME_METHOD) continue;
       const amqp_method_t& method = frame.payload.method;
       if (method.id == AMQP_BASIC_ACK_METHOD) {

@@ -57,6 +57,28 @@ Reply Call(redisContext& context, const Command& command) {
   return NextReply(context);
 }
 
+/// Writes all that was appended.
+void Flush(redisContext& context) {
+  int done = 0;
+  while (done == 0) {
+    if (redisBufferWrite(&context, &done) != REDIS_OK) Die(context.errstr);
+  }
+}
+
+/// Reads once, and returns how many replies are whole. None may be an error.
+std::uint32_t TakeReplies(redisContext& context) {
+  if (redisBufferRead(&context) != REDIS_OK) Die(context.errstr);
+  std::uint32_t count = 0;
+  while (true) {
+    void* reply = nullptr;
+    if (redisGetReplyFromReader(&context, &reply) != REDIS_OK) Die(context.errstr);
+    const Reply owned(static_cast<redisReply*>(reply));
+    if (owned == nullptr) return count;
+    if (owned->type == REDIS_REPLY_ERROR) Die(owned->str);
+    ++count;
+  }
+}
+
 std::string_view Text(const redisReply& reply) { return {reply.str, reply.len}; }
 
 class RedisDriver final : public Driver {
@@ -80,17 +102,14 @@ class RedisDriver final : public Driver {
     for (const std::string& queue : queues) Call(*context, Command().Add("UNLINK").Add(queue));
   }
 
-  /// A pipeline of what is due, and then its replies: the next one gathers meanwhile.
+  /// Sends without waiting for replies, which are taken as they come.
   void Produce(Source& source, const std::vector<std::string>& queues) override {
     const Context context = Connect();
     const std::size_t window = options_.window > 0 ? options_.window : Window(options_);
     source.AwaitStart();
-    while (source.AwaitDue()) {
-      const std::size_t count = source.Due(window);
-      std::uint32_t first = 0;
-      for (std::size_t i = 0; i < count; ++i) {
-        const Source::Message message = source.Next();
-        if (i == 0) first = message.number;
+    std::uint32_t next_confirm = 0;
+    while (source.active()) {
+      const auto wait = source.PublishDue(window, window, [&](const Source::Message& message) {
         Command()
             .Add("XADD")
             .Add(queues[message.number % queues.size()])
@@ -98,11 +117,12 @@ class RedisDriver final : public Driver {
             .Add("m")
             .Add(message.payload)
             .AppendTo(*context);
-      }
-      for (std::size_t i = 0; i < count; ++i) {
-        NextReply(*context);
-        source.Confirmed(first + static_cast<std::uint32_t>(i));
-      }
+      });
+      Flush(*context);
+      if (!Readable(context->fd, wait)) continue;
+      const std::uint32_t count = TakeReplies(*context);
+      source.Confirmed(next_confirm, count);
+      next_confirm += count;
     }
   }
 
