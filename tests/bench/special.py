@@ -9,6 +9,8 @@ import runner
 import systems
 
 LIVE_SAMPLES = 5
+IDLE_QUEUES = 10_000
+IDLE_STREAMS = 1_000
 PYTHON = '/usr/bin/python3'  # which has the clients that Debian packages
 
 
@@ -82,10 +84,10 @@ def growth(run, name, arguments, count):
 
 def idle(run, workload):
     run.say(f'== {workload.key}: {workload.title}')
-    queues = workload.arguments['queues']
     per_queue = growth(run, 's8-queues', ['--producers', '0', '--consumers', '0',
-                                          '--queues', str(queues)], queues)
-    per_stream = growth(run, 's8-streams', ['--producers', '0', '--consumers', '1000'], 1000)
+                                          '--queues', str(IDLE_QUEUES)], IDLE_QUEUES)
+    per_stream = growth(run, 's8-streams', ['--producers', '0', '--consumers',
+                                            str(IDLE_STREAMS)], IDLE_STREAMS)
     broker = fresh_mqd(run, 's8-load')
     try:
         result = run.drive(broker, 'mqd', words(workload, seconds=max(3, run.options.seconds)), 60)

@@ -7,6 +7,8 @@ ALL = ['mqd', 'null broker'] + PEERS
 
 SIZES = {10: '10 B', 100: '100 B', 1024: '1 KiB', 10240: '10 KiB', 102400: '100 KiB',
          1048576: '1 MiB'}
+# With a publish stream for each, and consume streams: the broker takes 10,000 streams.
+MANY_QUEUES = 9_800
 
 
 @dataclass
@@ -61,7 +63,8 @@ def load_workloads(rates):
 def queue_workloads(counts, peers_most):
     return [Workload(f'S12-queues-{count}', 'S12',
                      f'1 producer, 1 consumer, {count:,} queues, 100 B',
-                     DURABLE if count <= peers_most else ['mqd'], clients(1, 1, count, 100),
+                     DURABLE if count <= peers_most else ['mqd'],
+                     {**clients(1, 1, count, 100), **({'warm-up': 5} if count > 1000 else {})},
                      series='queues', at=count) for count in counts]
 
 
@@ -87,8 +90,10 @@ def special_workloads():
     return [
         Workload('S7', 'S7', '10,000,000 messages of 100 B in, a restart, and out', ['mqd'],
                  clients(1, 1, 1, 100, fill=10_000_000), special='backlog'),
-        Workload('S8', 'S8', '10,000 queues with one message a second each; 1,000 idle streams',
-                 ['mqd'], clients(4, 4, 10_000, 100, rate=10_000), special='idle'),
+        Workload('S8', 'S8', f'{MANY_QUEUES:,} queues with one message a second each; 10,000 idle '
+                 'queues; 1,000 idle streams', ['mqd'],
+                 {**clients(4, 4, MANY_QUEUES, 100, rate=MANY_QUEUES), 'warm-up': 5},
+                 special='idle'),
         Workload('S11', 'S11', 'Python clients: a call with 1 message, and with 100, 100 B',
                  ['mqd', 'redis streams', 'rabbitmq quorum', 'rabbitmq classic'],
                  clients(1, 0, 1, 100), special='python_clients'),
@@ -103,7 +108,7 @@ def quick():
 def full():
     return (main_workloads() + size_workloads([10, 10240, 102400, 1048576])
             + load_workloads([5000, 20000, 50000, 100000, 200000])
-            + queue_workloads([10, 100, 10000], 100)
+            + queue_workloads([10, 100, MANY_QUEUES], 100)
             + backlog_workloads([10000, 1000000, 10000000]) + feature_workloads(10_000_000)
             + special_workloads())
 
