@@ -40,16 +40,15 @@ def parse(arguments):
 
 
 def chosen(options):
-    everything = workloads.quick() if options.quick else workloads.full()
     if not options.only:
-        return everything
-    listed = everything if options.quick else workloads.everything()
+        return workloads.quick() if options.quick else workloads.full()
+    listed = workloads.everything(options.quick)
     keys = options.only.split(',')
     found = [one for one in listed
              if any(one.key == key or one.key.startswith(key + '-') for key in keys)]
     if not found:
         sys.exit(f'run.sh: no workload begins with {options.only}; there are '
-                 f'{", ".join(one.key for one in workloads.everything())}')
+                 f'{", ".join(one.key for one in listed)}')
     return found
 
 

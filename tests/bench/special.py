@@ -9,8 +9,6 @@ import runner
 import systems
 
 LIVE_SAMPLES = 5
-IDLE_QUEUES = 10_000
-IDLE_STREAMS = 1_000
 PYTHON = '/usr/bin/python3'  # which has the clients that Debian packages
 
 
@@ -84,10 +82,13 @@ def growth(run, name, arguments, count):
 
 def idle(run, workload):
     run.say(f'== {workload.key}: {workload.title}')
+    queues, streams = workload.idle_queues, workload.idle_streams
     per_queue = growth(run, 's8-queues', ['--producers', '0', '--consumers', '0',
-                                          '--queues', str(IDLE_QUEUES)], IDLE_QUEUES)
-    per_stream = growth(run, 's8-streams', ['--producers', '0', '--consumers',
-                                            str(IDLE_STREAMS)], IDLE_STREAMS)
+                                          '--queues', str(queues)], queues)
+    run.say(f'S8: {per_queue:.1f} KiB an idle queue')
+    per_stream = growth(run, 's8-streams', ['--producers', '0', '--consumers', str(streams)],
+                        streams)
+    run.say(f'S8: {per_stream:.1f} KiB an idle stream')
     broker = fresh_mqd(run, 's8-load')
     try:
         result = run.drive(broker, 'mqd', words(workload, seconds=max(3, run.options.seconds)), 60)

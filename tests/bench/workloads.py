@@ -26,6 +26,8 @@ class Workload:
     rounds: int = 0
     with_disk: bool = False  # raw_fsync is measured beside them
     special: str = ''  # the function of special.py that runs it
+    idle_queues: int = 0
+    idle_streams: int = 0
 
 
 def clients(producers, consumers, queues, size, **more):
@@ -86,14 +88,14 @@ def feature_workloads(live_keys):
     ]
 
 
-def special_workloads():
+def special_workloads(backlog, queues, idle_queues, idle_streams):
     return [
-        Workload('S7', 'S7', '10,000,000 messages of 100 B in, a restart, and out', ['mqd'],
-                 clients(1, 1, 1, 100, fill=10_000_000), special='backlog'),
-        Workload('S8', 'S8', f'{MANY_QUEUES:,} queues with one message a second each; 10,000 idle '
-                 'queues; 1,000 idle streams', ['mqd'],
-                 {**clients(4, 4, MANY_QUEUES, 100, rate=MANY_QUEUES), 'warm-up': 5},
-                 special='idle'),
+        Workload('S7', 'S7', f'{backlog:,} messages of 100 B in, a restart, and out', ['mqd'],
+                 clients(1, 1, 1, 100, fill=backlog), special='backlog'),
+        Workload('S8', 'S8', f'{queues:,} queues with one message a second each; '
+                 f'{idle_queues:,} idle queues; {idle_streams:,} idle streams', ['mqd'],
+                 {**clients(4, 4, queues, 100, rate=queues), 'warm-up': 5}, special='idle',
+                 idle_queues=idle_queues, idle_streams=idle_streams),
         Workload('S11', 'S11', 'Python clients: a call with 1 message, and with 100, 100 B',
                  ['mqd', 'redis streams', 'rabbitmq quorum', 'rabbitmq classic'],
                  clients(1, 0, 1, 100), special='python_clients'),
@@ -110,10 +112,12 @@ def full():
             + load_workloads([5000, 20000, 50000, 100000, 200000])
             + queue_workloads([10, 100, MANY_QUEUES], 100)
             + backlog_workloads([10000, 1000000, 10000000]) + feature_workloads(10_000_000)
-            + special_workloads())
+            + special_workloads(10_000_000, MANY_QUEUES, 10_000, 1_000))
 
 
-def everything():
-    """What --only chooses from."""
-    known = {one.key: one for one in quick() + full()}
-    return list(known.values())
+def everything(is_quick):
+    """What --only chooses from; what is quick is less of the same."""
+    if is_quick:
+        more = feature_workloads(100_000) + special_workloads(200_000, 500, 1_000, 100)
+        return quick() + more
+    return full()

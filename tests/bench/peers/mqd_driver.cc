@@ -1,6 +1,7 @@
 // mqd_driver.cc: mqd through its public C++ library, one message a call.
 
 #include <mutex>
+#include <thread>
 
 #include "mqd/admin.h"
 #include "mqd/client.h"
@@ -13,6 +14,7 @@ using std::chrono::milliseconds;
 using std::chrono::minutes;
 
 constexpr std::size_t kQueuesPerConsumer = 64;
+constexpr std::size_t kCallsAtOnce = 16;
 constexpr std::size_t kIdleStreamsPerConnection = 100;
 constexpr std::uint32_t kReaskEvery = 4'096;
 constexpr std::size_t kReaskedMax = 2'000;
@@ -56,15 +58,14 @@ class MqdDriver final : public Driver {
       settings.dedup_max_entries = Limit::Unlimited();
       settings.dedup_window = std::chrono::hours(24);
     }
-    const auto client = Connect();
-    const auto admin = client->NewAdmin();
-    for (const std::string& queue : queues) OrDie(admin->CreateQueue(queue, settings).status());
+    ForEach(queues, [&](Admin& admin, const std::string& queue) {
+      OrDie(admin.CreateQueue(queue, settings).status());
+    });
   }
 
   void DeleteQueues(const std::vector<std::string>& queues) override {
-    const auto client = Connect();
-    const auto admin = client->NewAdmin();
-    for (const std::string& queue : queues) OrDie(admin->DeleteQueue(queue, true));
+    ForEach(queues,
+            [](Admin& admin, const std::string& queue) { OrDie(admin.DeleteQueue(queue, true)); });
   }
 
   void Produce(Source& source, const std::vector<std::string>& queues) override {
@@ -115,6 +116,21 @@ class MqdDriver final : public Driver {
   }
 
  private:
+  /// Several at a time: each call waits for the disk.
+  void ForEach(const std::vector<std::string>& queues,
+               const std::function<void(Admin&, const std::string&)>& call) const {
+    const auto client = Connect();
+    const auto admin = client->NewAdmin();
+    std::atomic<std::size_t> next{0};
+    std::vector<std::thread> threads(std::min(kCallsAtOnce, queues.size()));
+    for (std::thread& thread : threads) {
+      thread = std::thread([&] {
+        for (std::size_t i = next++; i < queues.size(); i = next++) call(*admin, queues[i]);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
   /// The broker takes 1,024 streams a connection.
   std::unique_ptr<Client> Connect(std::size_t streams = 1) const {
     const auto channels = static_cast<std::uint32_t>(1 + streams / 1'000);
