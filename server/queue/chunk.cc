@@ -46,6 +46,8 @@ std::uint32_t Chunk::ContiguousEnd(std::uint32_t index, std::uint32_t end) const
 }
 
 const MessageControl* Chunk::ControlOf(std::uint32_t index) const {
+  // Where every message has one (a KEYED queue), it stands at its own index.
+  if (index < controls.size() && controls[index].index == index) return &controls[index];
   const auto found = std::lower_bound(
       controls.begin(), controls.end(), index,
       [](const MessageControl& control, std::uint32_t value) { return control.index < value; });
