@@ -30,13 +30,15 @@ DeliveryId FirstDelivery(storage::Epoch epoch) {
   return ((epoch & kEpochMask) << kDeliveryCounterBits) + 1;
 }
 
-QueueCore::QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const Now& now)
+QueueCore::QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const Now& now,
+                     WallMs mono_ms)
     : ReadyOrder(recovered, first_delivery, now) {
+  if (mono_ms != 0) base_wall_ms_ = mono_ms;
   Restore(recovered, now);
 }
 
 QueueCore::QueueCore(RecoveredQueue recovered, const QueueCore& before, const Now& now)
-    : QueueCore(std::move(recovered), before.next_delivery_, now) {
+    : QueueCore(std::move(recovered), before.next_delivery_, now, before.MonoMs(now)) {
   // What `before` prepared for a transaction may still be committed.
   next_sequence_ = std::max(next_sequence_, before.next_sequence_);
   sequence_limit_ = std::max(sequence_limit_, next_sequence_);
