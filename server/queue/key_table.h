@@ -24,7 +24,7 @@ struct KeyState {
   std::uint64_t hash = 0;
   /// In line: ready, and where the key is exclusive (KEYED) also those that wait for a retry.
   absl::btree_set<Sequence> waiting;
-  /// The one that stands in the lanes for the key; 0: none.
+  /// KEYED: the one that stands in the lanes for the key; 0: none. Else all that wait stand there.
   Sequence placed = 0;
   std::uint32_t placed_priority = 0;
   ConsumerId placed_with = 0;  // 0: for anybody; else STICKY, or who has those before it

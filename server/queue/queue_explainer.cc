@@ -445,7 +445,7 @@ Explanation QueueExplainer::WhyReady(Sequence sequence, const Chunk& chunk) {
   } else {
     const auto head = core_.lanes_.Next(core_.FirstFresh(), core_.now_ns(), kNever);
     const bool placed_here =
-        held == nullptr || held->key == nullptr || held->key->placed == sequence;
+        held == nullptr || held->key == nullptr || !core_.keyed() || held->key->placed == sequence;
     if (placed_here && head.has_value() && head->sequence == sequence) {
       why = NobodyTakes();
     } else {
