@@ -182,6 +182,12 @@ void ReadyOrder::FreeKey(KeyState& key) {
   keys_.DropIfIdle(key);
 }
 
+void ReadyOrder::ObserveLanes() {
+  lanes_.Observe(FirstFresh(), now_ns());
+  if (!sticky() && !keyed()) return;
+  for (auto& [id, consumer] : consumers_) consumer.own.Observe(ReadyLanes::kNone, now_ns());
+}
+
 void ReadyOrder::Reindex() {
   lanes_.Clear();
   for (auto& [id, consumer] : consumers_) consumer.own.Clear();

@@ -34,6 +34,9 @@ class ReadyOrder : protected QueueData {
   /// After ordering or dispatch_policy changed.
   void Reindex();
 
+  /// Lanes that have something begin to age, the others stop.
+  void ObserveLanes();
+
   /// After messages of `chunk` were delivered, held or settled.
   void RefreshFresh(const Chunk& chunk);
 
