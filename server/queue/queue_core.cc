@@ -70,8 +70,8 @@ void QueueCore::EndTurn(const Surroundings& around, Effects& effects) {
     AdmitWaiters();
     SealCommit();
     Dispatch();
-    SealCommit();  // what AT_MOST_ONCE settled
-  } while (room_freed_ && !waiters_.empty());
+    SealCommit();         // what AT_MOST_ONCE settled
+  } while (room_freed_);  // without a disk commits end at once: others may go on
   MoveParked();
   FlushEarlyConfirms();
   FlushOutboxes();

@@ -258,6 +258,16 @@ TEST(AtMostOnceTest, IsNeverDeliveredTwiceWhateverBreaks) {
   EXPECT_THAT(queue.TakeDeliveries(), IsEmpty());
 }
 
+TEST(AtMostOnceTest, WithoutADiskTheNextOfAKeyComesInTheSameTurn) {
+  QueueHarness queue(QueueSettings{.durability = Durability::kMemory,
+                                   .delivery = DeliveryMode::kAtMostOnce,
+                                   .ordering = Ordering::kKeyed});
+  queue.AttachPublisher("ann");
+  Publish(queue, 3, "k");
+  queue.AttachConsumer("cat", {.messages = 10});
+  EXPECT_THAT(queue.TakeDeliveries(), SizeIs(3));
+}
+
 TEST(AtMostOnceTest, ACrashBeforeTheCommitLosesNothing) {
   QueueHarness queue = AtMostOnce();
   queue.AttachConsumer("cat", {.messages = 10});
