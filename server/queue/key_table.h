@@ -10,7 +10,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
@@ -59,10 +58,6 @@ class KeyTable {
   template <class Visit>
   void ForEach(Visit&& visit) {
     for (auto& [name, key] : keys_) visit(*key);
-  }
-  template <class Visit>
-  void ForEach(Visit&& visit) const {
-    for (const auto& [name, key] : keys_) visit(std::as_const(*key));
   }
   std::size_t size() const { return keys_.size(); }
 
