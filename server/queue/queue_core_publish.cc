@@ -302,7 +302,9 @@ bool QueueCore::MakeDedupRoom() {
 void QueueCore::RememberKey(const IncomingMessage& message, Sequence sequence,
                             TransactionId pending, storage::Batch& batch) {
   dedup_.Insert(message.key_hash, {sequence, message.digest, MonoMs(), pending});
-  if (!durable()) return;
+  const std::int64_t window_ms = settings_.dedup_window.count() + 1;
+  next_dedup_ns_ = std::min(next_dedup_ns_, now_ns() + window_ms * kNsPerMs);
+  if (!durable() || sequence == 0) return;  // handed on to the dead-letter queue: not yet
   batch.PutDedup(id_, message.key_hash,
                  {sequence, message.digest, MonoMs(), std::string(message.idempotency_key)});
 }

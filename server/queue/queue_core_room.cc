@@ -104,7 +104,7 @@ void QueueCore::Divert(const Waiter& waiter, const IncomingMessage& message,
                     .digest = message.digest,
                     .first_seen_ms = MonoMs()};
   if (!message.idempotency_key.empty()) {
-    dedup_.Insert(message.key_hash, {0, message.digest, MonoMs(), kDivertBit | id});
+    RememberKey(message, 0, kDivertBit | id, open_batch_);
   }
   Send(DivertToDeadLetter{
       .divert = id,

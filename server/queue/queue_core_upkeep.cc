@@ -122,7 +122,7 @@ void QueueCore::Rewrite(Chunk& chunk) {
 }
 
 void QueueCore::ExpireDedup() {
-  if (around_->now.steady_ns < next_dedup_ns_ && next_dedup_ns_ != kNever) return;
+  if (now_ns() < next_dedup_ns_) return;
   const WallMs expired_ms = MonoMs() - settings_.dedup_window.count() - 1;
   int left = kDedupExpiriesPerTurn;
   for (; left > 0; --left) {

@@ -394,6 +394,22 @@ TEST(QueueDedupTest, ExpiredKeysLeaveTheDisk) {
   EXPECT_EQ(queue.Stats().dedup_entries, 0u);
 }
 
+TEST(QueueDedupTest, KeyOfAPublishThatWaitedIsForgottenAlthoughNothingHappens) {
+  QueueHarness queue({.max_messages = 1,
+                      .overflow_policy = OverflowPolicy::kBlock,
+                      .durability = Durability::kMemory,
+                      .dedup_window = std::chrono::seconds(10)});
+  queue.AttachPublisher("ann");
+  queue.AttachConsumer("cat", {.messages = 1});
+  queue.Publish("ann", {"a", "b"}, {.keys = {"", "key"}});
+  queue.CommitAll();
+  queue.Settle(queue.TakeDeliveries().at(0).range(), AckOutcome{});
+  EXPECT_EQ(queue.Stats().dedup_entries, 1u);
+  EXPECT_LE(queue.core().next_wake_ns(), queue.around().now.steady_ns + 11'000 * kNsPerMs);
+  queue.Advance(11'000);
+  EXPECT_EQ(queue.Stats().dedup_entries, 0u);
+}
+
 TEST(QueueDedupTest, FullTableForgetsTheOldestAndCountsIt) {
   QueueHarness queue({.dedup_max_entries = 2});
   queue.AttachPublisher("ann");
