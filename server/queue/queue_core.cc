@@ -108,7 +108,7 @@ std::int64_t QueueCore::next_wake_ns() const {
                 next_ask_ns_, next_rate_ns_, recall_wake_ns_});
   if (!waiter_deadlines_.empty()) wake = std::min(wake, waiter_deadlines_.begin()->first);
   if (!awaited_deadlines_.empty()) wake = std::min(wake, awaited_deadlines_.begin()->first);
-  const bool unused = publishers_.empty() && consumers_.empty();
+  const bool unused = publishers_.empty() && consumers_.empty() && prepared_.empty();
   if (settings_.expires_after_idle.count() > 0 && unused && !deleting_) {
     wake = std::min(wake, last_used_ns_ + settings_.expires_after_idle.count() * kNsPerMs);
   }
