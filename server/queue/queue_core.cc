@@ -30,9 +30,8 @@ DeliveryId FirstDelivery(storage::Epoch epoch) {
   return ((epoch & kEpochMask) << kDeliveryCounterBits) + 1;
 }
 
-QueueCore::QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const Now& now,
-                     WallMs mono_ms)
-    : ReadyOrder(recovered, first_delivery, now) {
+QueueCore::QueueCore(RecoveredQueue recovered, DeliveryId first, const Now& now, WallMs mono_ms)
+    : ReadyOrder(recovered, first, now) {
   if (mono_ms != 0) base_wall_ms_ = mono_ms;
   Restore(recovered, now);
 }

@@ -16,9 +16,8 @@ namespace mqd::queue {
 
 class QueueCore : private ReadyOrder {
  public:
-  /// Deliveries are numbered from `first_delivery`, windows from `mono_ms` (0: the wall clock).
-  QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const Now& now,
-            WallMs mono_ms = 0);
+  /// Deliveries are numbered from `first`, windows counted from `mono_ms` (0: the wall clock).
+  QueueCore(RecoveredQueue recovered, DeliveryId first, const Now& now, WallMs mono_ms = 0);
   /// In the place of `before`: no delivery id or sequence is given again, and windows go on.
   QueueCore(RecoveredQueue recovered, const QueueCore& before, const Now& now);
   QueueCore(const QueueCore&) = delete;
