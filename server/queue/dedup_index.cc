@@ -6,8 +6,9 @@ namespace mqd::queue {
 
 const DedupEntry* DedupIndex::Find(const KeyHash& hash, WallMs seen_after_ms) const {
   const auto found = entries_.find(hash);
-  if (found == entries_.end() || found->second.first_seen_ms < seen_after_ms) return nullptr;
-  return &found->second;
+  if (found == entries_.end()) return nullptr;
+  const DedupEntry& entry = found->second;
+  return entry.pending == 0 && entry.first_seen_ms < seen_after_ms ? nullptr : &entry;
 }
 
 void DedupIndex::Insert(const KeyHash& hash, const DedupEntry& entry) {

@@ -29,7 +29,8 @@ struct DedupEntry {
 
 class DedupIndex {
  public:
-  /// Null when unknown or first seen before `seen_after_ms`.
+  /// Null when unknown or first seen before `seen_after_ms`; one that is pending is known until its
+  /// transaction ends.
   const DedupEntry* Find(const KeyHash& hash, WallMs seen_after_ms) const;
 
   /// The transaction that the key waited for has committed.

@@ -10,7 +10,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
@@ -24,7 +23,7 @@ struct KeyState {
   std::uint64_t hash = 0;
   /// In line: ready, and where the key is exclusive (KEYED) also those that wait for a retry.
   absl::btree_set<Sequence> waiting;
-  /// The one that stands in the lanes for the key; 0: none.
+  /// KEYED: the one that stands in the lanes for the key; 0: none. Else all that wait stand there.
   Sequence placed = 0;
   std::uint32_t placed_priority = 0;
   ConsumerId placed_with = 0;  // 0: for anybody; else STICKY, or who has those before it
@@ -59,10 +58,6 @@ class KeyTable {
   template <class Visit>
   void ForEach(Visit&& visit) {
     for (auto& [name, key] : keys_) visit(*key);
-  }
-  template <class Visit>
-  void ForEach(Visit&& visit) const {
-    for (const auto& [name, key] : keys_) visit(std::as_const(*key));
   }
   std::size_t size() const { return keys_.size(); }
 

@@ -30,13 +30,14 @@ DeliveryId FirstDelivery(storage::Epoch epoch) {
   return ((epoch & kEpochMask) << kDeliveryCounterBits) + 1;
 }
 
-QueueCore::QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const Now& now)
-    : ReadyOrder(recovered, first_delivery, now) {
+QueueCore::QueueCore(RecoveredQueue recovered, DeliveryId first, const Now& now, WallMs mono_ms)
+    : ReadyOrder(recovered, first, now) {
+  if (mono_ms != 0) base_wall_ms_ = mono_ms;
   Restore(recovered, now);
 }
 
 QueueCore::QueueCore(RecoveredQueue recovered, const QueueCore& before, const Now& now)
-    : QueueCore(std::move(recovered), before.next_delivery_, now) {
+    : QueueCore(std::move(recovered), before.next_delivery_, now, before.MonoMs(now)) {
   // What `before` prepared for a transaction may still be committed.
   next_sequence_ = std::max(next_sequence_, before.next_sequence_);
   sequence_limit_ = std::max(sequence_limit_, next_sequence_);
@@ -68,8 +69,8 @@ void QueueCore::EndTurn(const Surroundings& around, Effects& effects) {
     AdmitWaiters();
     SealCommit();
     Dispatch();
-    SealCommit();  // what AT_MOST_ONCE settled
-  } while (room_freed_ && !waiters_.empty());
+    SealCommit();         // what AT_MOST_ONCE settled
+  } while (room_freed_);  // without a disk commits end at once: others may go on
   MoveParked();
   FlushEarlyConfirms();
   FlushOutboxes();
@@ -106,7 +107,7 @@ std::int64_t QueueCore::next_wake_ns() const {
                 next_ask_ns_, next_rate_ns_, recall_wake_ns_});
   if (!waiter_deadlines_.empty()) wake = std::min(wake, waiter_deadlines_.begin()->first);
   if (!awaited_deadlines_.empty()) wake = std::min(wake, awaited_deadlines_.begin()->first);
-  const bool unused = publishers_.empty() && consumers_.empty();
+  const bool unused = publishers_.empty() && consumers_.empty() && prepared_.empty();
   if (settings_.expires_after_idle.count() > 0 && unused && !deleting_) {
     wake = std::min(wake, last_used_ns_ + settings_.expires_after_idle.count() * kNsPerMs);
   }

@@ -16,9 +16,9 @@ namespace mqd::queue {
 
 class QueueCore : private ReadyOrder {
  public:
-  /// Deliveries are numbered from `first_delivery`.
-  QueueCore(RecoveredQueue recovered, DeliveryId first_delivery, const Now& now);
-  /// In the place of `before`: no delivery id or sequence that it gave is given again.
+  /// Deliveries are numbered from `first`, windows counted from `mono_ms` (0: the wall clock).
+  QueueCore(RecoveredQueue recovered, DeliveryId first, const Now& now, WallMs mono_ms = 0);
+  /// In the place of `before`: no delivery id or sequence is given again, and windows go on.
   QueueCore(RecoveredQueue recovered, const QueueCore& before, const Now& now);
   QueueCore(const QueueCore&) = delete;
   QueueCore& operator=(const QueueCore&) = delete;
@@ -157,8 +157,9 @@ class QueueCore : private ReadyOrder {
   void AckMessages(const FlightRun& run);
   void SettleMessages(Chunk& chunk, std::uint32_t first, std::uint32_t last);
   void Settled(Chunk& chunk, std::uint32_t first, std::uint32_t last);
-  /// Puts a run back: charged attempts rise by one; `delay_ns` 0 is ready at once.
-  void Return(const FlightRun& run, bool charged, std::int64_t delay_ns, const std::string& error);
+  /// Puts a run back; charged, attempts rise and it waits: `delay_ns`, or without one its backoff.
+  void Return(const FlightRun& run, bool charged, std::optional<std::int64_t> delay_ns,
+              const std::string& error);
   void TakeBackBehind();
   void ParkRun(const FlightRun& run, std::uint32_t attempts, const std::string& reason);
   void Park(Chunk& chunk, std::uint32_t index, Held held);

@@ -151,6 +151,7 @@ void QueueCore::Adopt(QueueSettings settings) {
   room_freed_ = true;
   history_.SetLimit(settings_.history_entries);
   if (before.default_ttl != settings_.default_ttl) WatchDefaultTtl();
+  if (before.dedup_window != settings_.dedup_window) next_dedup_ns_ = now_ns();
   if (before.ordering != settings_.ordering ||
       before.dispatch_policy != settings_.dispatch_policy) {
     Reindex();

@@ -205,9 +205,9 @@ void QueueCore::RecallForIdle() {
     most = unstarted;
     holder = id;
   }
-  const bool long_look = in_flight_.messages() > kRecallLookMax;
-  if (holder != 0 || long_look) next_recall_ns_ = now_ns() + kRecallPauseNs;
-  if (holder == 0 && long_look) recall_wake_ns_ = next_recall_ns_;
+  if (holder != 0 || in_flight_.messages() > kRecallLookMax) {
+    next_recall_ns_ = recall_wake_ns_ = now_ns() + kRecallPauseNs;
+  }
   if (holder == 0) return;
   favoured_ = taker;
   std::vector<DeliveryRange> ranges = in_flight_.Recall(holder, most / 2);

@@ -99,6 +99,12 @@ const std::string& QueueData::NameOf(const FlightRun& run) const {
   return run.holder != nullptr ? *run.holder : NameOf(run.consumer);
 }
 
+const FlightRun* QueueData::FlightOf(const KeyState& key) const {
+  if (key.flights.empty()) return nullptr;
+  const auto run = in_flight_.runs().find(key.flights.begin()->second);
+  return run == in_flight_.runs().end() ? nullptr : &run->second;
+}
+
 std::uint64_t QueueData::ReadyCount() const {
   return messages_ - committing_ - settling_ - returning_ - in_flight_.messages() -
          held_.delayed() - held_.parked();

@@ -69,6 +69,8 @@ struct QueueData {
   /// Rendezvous: whether a consumer with credit waits for one more.
   bool HasTaker() const;
   const std::string& NameOf(ConsumerId consumer) const;
+  /// A delivery of the key that is in flight; null when what became of all is being committed.
+  const FlightRun* FlightOf(const KeyState& key) const;
   /// Of the consumer that has the run, or had it when it left.
   const std::string& NameOf(const FlightRun& run) const;
   std::int64_t SecondsSince(WallMs wall_ms) const {

@@ -20,12 +20,13 @@ constexpr std::size_t kReadAheadChunks = 6;
 
 void QueueCore::Dispatch() {
   TakeBackBehind();
-  lanes_.Observe(FirstFresh(), now_ns());
+  ObserveLanes();
   if (consume_paused() || deleting_) return;
   if (sticky()) DispatchOwn();
   while (DispatchShared()) {
   }
   if (!sticky() && keyed()) DispatchOwn();
+  ObserveLanes();  // those that were emptied wait no more
 }
 
 bool QueueCore::DispatchShared() {
@@ -37,7 +38,6 @@ bool QueueCore::DispatchShared() {
 
 void QueueCore::DispatchOwn() {
   for (auto& [id, consumer] : consumers_) {
-    consumer.own.Observe(ReadyLanes::kNone, now_ns());
     while (MayTake(id, consumer) && DeliverNext(id, consumer, consumer.own, ReadyLanes::kNone)) {
     }
   }

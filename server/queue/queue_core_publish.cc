@@ -191,11 +191,15 @@ Verdict QueueCore::Judge(Waiter& waiter, const IncomingMessage& message) {
     return error;
   }
   Verdict room = JudgeRoom(message);
-  if (!std::holds_alternative<StoreIt>(room)) return room;
-  if (has_key && !MakeDedupRoom()) return DedupFullError();
-  if (around_->ledger != nullptr) {
+  const bool diverts = std::holds_alternative<DivertIt>(room);
+  if (!diverts && !std::holds_alternative<StoreIt>(room)) return room;
+  if (has_key && !HasDedupRoom(1)) return DedupFullError();
+  if (!diverts && around_->ledger != nullptr) {
     if (auto refusal = around_->ledger->Take(message.charge_bytes)) return *std::move(refusal);
   }
+  // It is taken for sure: only now may others go for it.
+  if (has_key) MakeDedupRoom();
+  if (diverts) return room;
   DropFor(1, message.charge_bytes);
   publish_rate_.Take(now_ns(), rate, 1);
   return StoreIt{};
@@ -298,7 +302,9 @@ bool QueueCore::MakeDedupRoom() {
 void QueueCore::RememberKey(const IncomingMessage& message, Sequence sequence,
                             TransactionId pending, storage::Batch& batch) {
   dedup_.Insert(message.key_hash, {sequence, message.digest, MonoMs(), pending});
-  if (!durable()) return;
+  const std::int64_t window_ms = settings_.dedup_window.count() + 1;
+  next_dedup_ns_ = std::min(next_dedup_ns_, now_ns() + window_ms * kNsPerMs);
+  if (!durable() || sequence == 0) return;  // handed on to the dead-letter queue: not yet
   batch.PutDedup(id_, message.key_hash,
                  {sequence, message.digest, MonoMs(), std::string(message.idempotency_key)});
 }

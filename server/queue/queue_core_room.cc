@@ -101,9 +101,10 @@ void QueueCore::Divert(const Waiter& waiter, const IncomingMessage& message,
                     .charge = message.charge_bytes,
                     .key = std::string(message.idempotency_key),
                     .key_hash = message.key_hash,
-                    .digest = message.digest};
+                    .digest = message.digest,
+                    .first_seen_ms = MonoMs()};
   if (!message.idempotency_key.empty()) {
-    dedup_.Insert(message.key_hash, {0, message.digest, MonoMs(), kDivertBit | id});
+    RememberKey(message, 0, kDivertBit | id, open_batch_);
   }
   Send(DivertToDeadLetter{
       .divert = id,
@@ -119,7 +120,7 @@ void QueueCore::FinishDivert(std::uint64_t divert) {
   if (!done.key.empty()) {
     dedup_.Settle(done.key_hash, kDivertBit | divert);
     if (durable()) {
-      open_batch_.PutDedup(id_, done.key_hash, {0, done.digest, MonoMs(), done.key});
+      open_batch_.PutDedup(id_, done.key_hash, {0, done.digest, done.first_seen_ms, done.key});
     }
   }
   if (Producer* producer = ProducerOf(done.publisher)) {

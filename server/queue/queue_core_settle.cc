@@ -62,11 +62,9 @@ void QueueCore::ApplyOutcome(const FlightRun& run, SettleOutcome& outcome) {
   } else if (std::holds_alternative<AckOutcome>(outcome)) {
     Ack(run);
   } else if (auto* retry = std::get_if<RetryOutcome>(&outcome)) {
-    const std::int64_t backoff =
-        BackoffNs(settings_.retry_backoff, run.attempt, run.chunk->SequenceAt(run.first_index));
     totals_.retried += run.count;
     Note(Transition::kRetried, run, retry->error);
-    Return(run, true, retry->delay_ns.value_or(backoff), retry->error);
+    Return(run, true, retry->delay_ns, retry->error);
   } else if (std::holds_alternative<ReleaseOutcome>(outcome)) {
     totals_.released += run.count;
     Note(Transition::kReleased, run);
@@ -142,7 +140,7 @@ void QueueCore::Settled(Chunk& chunk, std::uint32_t first, std::uint32_t last) {
   }
 }
 
-void QueueCore::Return(const FlightRun& run, bool charged, std::int64_t delay_ns,
+void QueueCore::Return(const FlightRun& run, bool charged, std::optional<std::int64_t> delay_ns,
                        const std::string& error) {
   CountBack(run);
   if (run.key != nullptr) {
@@ -155,11 +153,14 @@ void QueueCore::Return(const FlightRun& run, bool charged, std::int64_t delay_ns
   }
   for (std::uint32_t i = 0; i < run.count; ++i) {
     const std::uint32_t index = run.first_index + i;
+    const Sequence sequence = run.chunk->SequenceAt(index);
     Held held{.attempts = attempts, .notes = run.notes};
-    if (delay_ns > 0) {
+    const std::int64_t wait_ns =
+        !charged ? 0 : delay_ns.value_or(BackoffNs(settings_.retry_backoff, run.attempt, sequence));
+    if (wait_ns > 0) {
       held.state = HeldState::kDelayed;
       held.wait = Wait::kRetry;
-      held.due = now_ns() + delay_ns;
+      held.due = now_ns() + wait_ns;
     }
     if (!charged) {
       Hold(*run.chunk, index, std::move(held));
@@ -169,7 +170,6 @@ void QueueCore::Return(const FlightRun& run, bool charged, std::int64_t delay_ns
     AddNote(held, run, error);
     if (durable()) {
       // The next attempt's number must not be seen before this one's charge is on disk.
-      const Sequence sequence = run.chunk->SequenceAt(index);
       WriteAttempt(sequence, held);
       open_.returned.emplace_back(sequence, std::move(held));
       ++returning_;
@@ -246,11 +246,8 @@ void QueueCore::ExpireLeases() {
   for (const FlightRun& run : in_flight_.TakeExpired(now_ns())) {
     totals_.lease_expired += run.count;
     if (consumers_.contains(run.consumer)) lost[run.consumer].push_back(run.range());
-    const std::int64_t delay = run.started ? BackoffNs(settings_.retry_backoff, run.attempt,
-                                                       run.chunk->SequenceAt(run.first_index))
-                                           : 0;
     Note(Transition::kLeaseExpired, run);
-    Return(run, run.started, delay, "the lease expired");
+    Return(run, run.started, std::nullopt, "the lease expired");
   }
   for (auto& [consumer, ranges] : lost) {
     Send(SendLeaseLost{consumer, std::move(ranges), LeaseLostCode::kExpired});

@@ -121,6 +121,7 @@ struct Diverting {
   std::string key;  // idempotency key, or empty
   KeyHash key_hash;
   std::uint64_t digest = 0;
+  WallMs first_seen_ms = 0;  // of the key
 };
 
 /// What a target has promised a transaction.

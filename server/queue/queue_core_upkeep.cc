@@ -122,7 +122,7 @@ void QueueCore::Rewrite(Chunk& chunk) {
 }
 
 void QueueCore::ExpireDedup() {
-  if (around_->now.steady_ns < next_dedup_ns_ && next_dedup_ns_ != kNever) return;
+  if (now_ns() < next_dedup_ns_) return;
   const WallMs expired_ms = MonoMs() - settings_.dedup_window.count() - 1;
   int left = kDedupExpiriesPerTurn;
   for (; left > 0; --left) {
@@ -201,11 +201,12 @@ void QueueCore::Restore(RecoveredQueue& recovered, const Now& now) {
   around_ = nullptr;
   effects_ = nullptr;
   std::sort(recovered.dedup.begin(), recovered.dedup.end(), [](const auto& a, const auto& b) {
-    return a.second.first_seen_ms < b.second.first_seen_ms;
+    return std::pair(a.second.first_seen_ms, a.second.sequence) <
+           std::pair(b.second.first_seen_ms, b.second.sequence);
   });
   for (const auto& [hash, entry] : recovered.dedup) {
     // A clock that was set back must not make a window longer.
-    const WallMs seen_ms = std::min(entry.first_seen_ms, now.wall_ms);
+    const WallMs seen_ms = std::min(entry.first_seen_ms, MonoMs(now));
     dedup_.Insert(hash, {entry.sequence, entry.digest, seen_ms, 0});
   }
   if (dedup_.size() > 0) next_dedup_ns_ = now.steady_ns;

@@ -289,38 +289,39 @@ std::optional<Explanation> QueueExplainer::Refuses() {
 
 // ---- keys
 
-/// Messages are ready, and yet for nobody: keys, or consumers to which they stick. Those that wait
-/// longest, at most kKeysNamed.
+/// Messages are ready, and yet for nobody: keys, or consumers to which they stick. Those of the
+/// lowest sequences, at most kKeysNamed.
 QueueExplainer::Causes QueueExplainer::ReadyKeysHold() {
-  std::vector<const KeyState*> keys;
-  core_.keys_.ForEach([&](const KeyState& key) {
-    const auto is_ready = [&](Sequence sequence) {
-      return core_.held_.Find(sequence)->state == HeldState::kReady;
-    };
-    if (std::any_of(key.waiting.begin(), key.waiting.end(), is_ready)) keys.push_back(&key);
-  });
-  std::sort(keys.begin(), keys.end(), [](const KeyState* a, const KeyState* b) {
-    return *a->waiting.begin() < *b->waiting.begin();
-  });
   Causes causes;
-  for (const KeyState* key : keys) {
-    if (causes.size() == kKeysNamed) break;
-    if (auto holds = KeyHolds(*key)) causes.push_back(*std::move(holds));
+  std::vector<const KeyState*> named;
+  for (const auto& [sequence, held] : core_.held_.live()) {
+    if (named.size() == kKeysNamed) break;
+    if (held.state != HeldState::kReady || held.key == nullptr) continue;
+    if (std::find(named.begin(), named.end(), held.key) != named.end()) continue;
+    auto holds = KeyHolds(*held.key);
+    if (!holds.has_value()) continue;
+    named.push_back(held.key);
+    causes.push_back(*std::move(holds));
   }
   return causes;
 }
 
 std::optional<Explanation> QueueExplainer::KeyHolds(const KeyState& key) {
   if (core_.keyed() && key.busy > 0) {
-    const bool flies = !key.flights.empty();
-    const DeliveryId flight = flies ? key.flights.begin()->second : key.flight;
-    return Explanation{
-        .cause = flies ? Cause::kKeyHeld : Cause::kCommitting,
-        .text = flies ? absl::StrCat("key \"", key.name, "\" is held by delivery ", flight, " of ",
-                                     Client("consumer", key.holder, core_.NameOf(key.holder)))
-                      : absl::StrCat("the settle of key \"", key.name, "\" is being committed"),
-        .resource = Client("consumer", key.holder, core_.NameOf(key.holder)),
-        .delivery_id = flight};
+    const FlightRun* flight = core_.FlightOf(key);
+    if (flight == nullptr) {
+      return Explanation{
+          .cause = Cause::kCommitting,
+          .text = absl::StrCat("the settle of key \"", key.name, "\" is being committed"),
+          .resource = Client("consumer", key.holder, core_.NameOf(key.holder)),
+          .delivery_id = key.flight};
+    }
+    const std::string client = Client("consumer", flight->consumer, core_.NameOf(*flight));
+    return Explanation{.cause = Cause::kKeyHeld,
+                       .text = absl::StrCat("key \"", key.name, "\" is held by delivery ",
+                                            flight->first, " of ", client),
+                       .resource = client,
+                       .delivery_id = flight->first};
   }
   if (key.waiting.empty()) return std::nullopt;
   const Sequence head = *key.waiting.begin();
@@ -357,12 +358,11 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainKey& subject) {
     return {{.cause = Cause::kIdle, .text = "its messages are delayed or parked"}};
   }
   if (key->waiting.empty()) {
-    for (const auto& [first, run] : core_.in_flight_.runs()) {
-      if (run.key != key) continue;
+    if (const FlightRun* flight = core_.FlightOf(*key)) {
       return {{.cause = Cause::kInFlight,
                .text = "its messages are in flight",
-               .resource = Client("consumer", run.consumer, core_.NameOf(run)),
-               .delivery_id = first}};
+               .resource = Client("consumer", flight->consumer, core_.NameOf(*flight)),
+               .delivery_id = flight->first}};
     }
     return {{.cause = Cause::kCommitting, .text = "what became of them is being committed"}};
   }
@@ -445,7 +445,7 @@ Explanation QueueExplainer::WhyReady(Sequence sequence, const Chunk& chunk) {
   } else {
     const auto head = core_.lanes_.Next(core_.FirstFresh(), core_.now_ns(), kNever);
     const bool placed_here =
-        held == nullptr || held->key == nullptr || held->key->placed == sequence;
+        held == nullptr || held->key == nullptr || !core_.keyed() || held->key->placed == sequence;
     if (placed_here && head.has_value() && head->sequence == sequence) {
       why = NobodyTakes();
     } else {

@@ -22,6 +22,7 @@ void ReadyLanes::Remove(std::uint32_t priority, Sequence sequence) {
 
 void ReadyLanes::Clear() {
   for (auto& lane : lanes_) lane.clear();
+  ages_ = {};
   size_ = 0;
 }
 

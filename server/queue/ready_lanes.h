@@ -32,11 +32,12 @@ class ReadyLanes {
 
   void Add(std::uint32_t priority, storage::Sequence sequence);
   void Remove(std::uint32_t priority, storage::Sequence sequence);
+  /// Forgets all, and how long lanes have waited.
   void Clear();
   /// Without plain messages.
   bool empty() const { return size_ == 0; }
 
-  /// Lanes that have something begin to age.
+  /// Lanes that have something begin to age; those that have nothing wait no more.
   void Observe(storage::Sequence plain, std::int64_t now_ns);
   /// Who is next; nothing when there is nothing.
   std::optional<Head> Next(storage::Sequence plain, std::int64_t now_ns,

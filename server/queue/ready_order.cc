@@ -17,10 +17,17 @@ void ReadyOrder::Place(Sequence sequence, Held& held) {
     if (held.state == HeldState::kReady) lanes_.Add(held.priority, sequence);
     return;
   }
+  KeyState& key = *held.key;
   const bool in_line = held.state == HeldState::kReady ||
                        (keyed() && held.state == HeldState::kDelayed && held.wait == Wait::kRetry);
-  if (in_line) held.key->waiting.insert(sequence);
-  UpdateKey(*held.key);
+  if (keyed()) {
+    if (in_line) key.waiting.insert(sequence);
+    return UpdateKey(key);
+  }
+  UpdateKey(key);
+  if (!in_line) return;
+  key.waiting.insert(sequence);
+  LanesOf(key.placed_with).Add(held.priority, sequence);
 }
 
 void ReadyOrder::Unplace(Sequence sequence, const Held& held) {
@@ -28,8 +35,10 @@ void ReadyOrder::Unplace(Sequence sequence, const Held& held) {
     if (held.state == HeldState::kReady) lanes_.Remove(held.priority, sequence);
     return;
   }
-  held.key->waiting.erase(sequence);
-  UpdateKey(*held.key);
+  KeyState& key = *held.key;
+  const bool stood = key.waiting.erase(sequence) > 0;
+  if (keyed()) return UpdateKey(key);
+  if (stood) LanesOf(key.placed_with).Remove(held.priority, sequence);
 }
 
 Held ReadyOrder::TakeHeld(Sequence sequence) {
@@ -80,20 +89,31 @@ bool ReadyOrder::MayFollow(const KeyState& key) const {
 }
 
 void ReadyOrder::UpdateKey(KeyState& key) {
+  if (sticky()) ChooseOwner(key);
+  // A key without an owner, while nobody consumes, waits in the lanes for anybody.
+  ConsumerId with = sticky() ? key.owner : 0;
+  const bool there = key.placed_with == 0 || consumers_.contains(key.placed_with);
+  if (!keyed()) {  // each message stands by itself
+    if (key.placed_with == with) return;
+    for (const Sequence sequence : key.waiting) {
+      const std::uint32_t priority = held_.Find(sequence)->priority;
+      if (there) LanesOf(key.placed_with).Remove(priority, sequence);
+      LanesOf(with).Add(priority, sequence);
+    }
+    key.placed_with = with;
+    return;
+  }
   Sequence head = 0;
   const Held* held = nullptr;
-  if (sticky()) ChooseOwner(key);
-  const bool follows = keyed() && key.busy > 0;
+  const bool follows = key.busy > 0;
   if (!key.waiting.empty() && (!follows || MayFollow(key))) {
     head = *key.waiting.begin();
     held = held_.Find(head);
     if (held == nullptr || held->state != HeldState::kReady) head = 0;
   }
-  ConsumerId with = sticky() ? key.owner : 0;
   if (follows && head != 0) with = key.holder;
-  // A key without an owner, while nobody consumes, waits in the lanes for anybody.
   if (key.placed == head && key.placed_with == with) return;
-  if (key.placed != 0 && (key.placed_with == 0 || consumers_.contains(key.placed_with))) {
+  if (key.placed != 0 && there) {
     LanesOf(key.placed_with).Remove(key.placed_priority, key.placed);
   }
   key.placed = head;
@@ -160,6 +180,12 @@ void ReadyOrder::FreeKey(KeyState& key) {
   --key.busy;
   UpdateKey(key);
   keys_.DropIfIdle(key);
+}
+
+void ReadyOrder::ObserveLanes() {
+  lanes_.Observe(FirstFresh(), now_ns());
+  if (!sticky() && !keyed()) return;
+  for (auto& [id, consumer] : consumers_) consumer.own.Observe(ReadyLanes::kNone, now_ns());
 }
 
 void ReadyOrder::Reindex() {

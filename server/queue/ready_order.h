@@ -2,7 +2,7 @@
 
 // ready_order.h: step 3 of 5 (queue). Where each ready message stands: with the plain ones of its
 // chunk, in a lane for anybody, in a lane of one consumer (STICKY, or KEYED behind others of its
-// key that the consumer has), or in line behind others of its ordering key.
+// key that the consumer has), or in line behind others of its ordering key (KEYED).
 //
 // Threads: One at a time.
 // Limits: Those of the tables; OwnersChanged() and Reindex() walk all keys or rows.
@@ -33,6 +33,9 @@ class ReadyOrder : protected QueueData {
   void OwnersChanged();
   /// After ordering or dispatch_policy changed.
   void Reindex();
+
+  /// Lanes that have something begin to age, the others stop.
+  void ObserveLanes();
 
   /// After messages of `chunk` were delivered, held or settled.
   void RefreshFresh(const Chunk& chunk);

@@ -80,11 +80,26 @@ bool Extras::plain() const {
 
 QueueHarness::QueueHarness(QueueSettings settings, Place place)
     : disk_(place.disk != nullptr ? std::move(place.disk) : std::make_shared<TestDisk>()),
-      id_(place.id) {
+      id_(place.id),
+      name_(std::move(place.name)) {
+  Create(settings, 1);
+}
+
+void QueueHarness::Create(const QueueSettings& settings, Sequence first_sequence) {
   storage::Batch batch;
-  batch.PutQueue({.id = id_, .name = place.name, .settings = EncodeSettings(settings)});
+  batch.PutQueue({.id = id_,
+                  .name = name_,
+                  .settings = EncodeSettings(settings),
+                  .sequence_limit = first_sequence});
   disk_->Apply(batch);
+  deleted_ = false;
   Recover();
+}
+
+void QueueHarness::LoadBodies() {
+  for (const PeekedMessage& message : PeekAll(MessageStatus::kUnspecified)) {
+    if (message.body == nullptr) Load(message.chunk);
+  }
 }
 
 void QueueHarness::Restart() {
@@ -153,13 +168,16 @@ void QueueHarness::Perform(Effects effects) {
   rebuild_ = rebuild_ || effects.rebuild;
   for (const ChunkKey& chunk : effects.loads) {
     ++loads_;
-    if (!reads_bodies_) continue;
-    std::shared_ptr<const storage::Body> read;
-    disk_->ReadBody(kShard, id_, chunk, [&](auto body) {
-      if (body.ok()) read = *std::move(body);
-    });
-    Step(BodyLoaded{chunk, std::move(read)});
+    if (reads_bodies_) Load(chunk);
   }
+}
+
+void QueueHarness::Load(const ChunkKey& chunk) {
+  std::shared_ptr<const storage::Body> read;
+  disk_->ReadBody(kShard, id_, chunk, [&](auto body) {
+    if (body.ok()) read = *std::move(body);
+  });
+  Step(BodyLoaded{chunk, std::move(read)});
 }
 
 void QueueHarness::Trace(std::uint64_t number) {

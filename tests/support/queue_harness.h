@@ -163,6 +163,10 @@ class QueueHarness {
   void Reread();
   /// A restart that leaves what waits on the disk alone: for the second queue of one disk.
   void Recover();
+  /// A new queue in the place of one that was deleted.
+  void Create(const QueueSettings& settings, Sequence first_sequence);
+  /// Every body that is on disk only is read back.
+  void LoadBodies();
 
   // ---- what came out
   std::vector<Seen> TakeDeliveries();
@@ -217,12 +221,14 @@ class QueueHarness {
   bool RunTransaction(QueueHarness& target, PrepareTransaction prepare, CommitTransaction commit);
   RecoveredQueue ReadBack();
   void Perform(Effects effects);
+  void Load(const ChunkKey& chunk);
   void Trace(std::uint64_t number);
   void Trace(const Effect& effect);
   void TraceRare(const Effect& effect);
 
   std::shared_ptr<TestDisk> disk_;
   const QueueId id_;
+  const std::string name_;
   Surroundings around_{.now = {.steady_ns = 1'000'000'000'000, .wall_ms = 1'700'000'000'000}};
   std::unique_ptr<QueueCore> core_;
   storage::Epoch epoch_ = 1;

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "tests/support/queue_harness.h"
 
 namespace mqd::queue::testing {
@@ -195,6 +197,28 @@ TEST(QueueSettleTest, BackoffGrowsToItsLimit) {
     queue.Advance(wait - 1);
     EXPECT_EQ(queue.Stats().delayed, 1u) << wait;
     queue.Advance(1);
+  }
+}
+
+TEST(QueueSettleTest, EachMessageOfARangeHasAJitterOfItsOwn) {
+  for (const bool lease_ends : {false, true}) {
+    QueueHarness queue;
+    queue.AttachPublisher("ann");
+    queue.AttachConsumer("cat", {.messages = 10});
+    queue.Publish("ann", std::vector<std::string>(10, "a"));
+    queue.CommitAll();
+    if (lease_ends) {
+      queue.Advance(30'000);
+      queue.CommitAll();
+    } else {
+      const auto seen = queue.TakeDeliveries();
+      queue.Settle({seen.front().id, seen.back().id}, RetryOutcome{});
+    }
+    std::set<WallMs> times;
+    for (const PeekedMessage& delayed : queue.PeekAll(MessageStatus::kDelayed)) {
+      times.insert(delayed.deliver_at_ms);
+    }
+    EXPECT_GT(times.size(), 5u);
   }
 }
 

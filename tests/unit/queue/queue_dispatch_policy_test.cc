@@ -157,6 +157,21 @@ TEST(StickyTest, OnlyTheKeysOfWhoCameOrWentMove) {
   }
 }
 
+TEST(StickyTest, AHigherPriorityGoesFirstWithinAKeyToo) {
+  QueueHarness queue = With(DispatchPolicy::kSticky);
+  queue.PublishOne("ann", "low", {.ordering_key = "k"});
+  queue.PublishOne("ann", "high", {.ordering_key = "k", .priority = 9});
+  queue.PublishOne("ann", "low too", {.ordering_key = "k"});
+  queue.CommitAll();
+  queue.AttachConsumer("cat", {.messages = 1});
+  EXPECT_THAT(Payloads(queue.TakeDeliveries()), ElementsAre("high"));
+  queue.AttachConsumer("dan", {.messages = 10});
+  queue.DetachConsumer("cat");
+  queue.CommitAll();
+  EXPECT_THAT(Names(queue.TakeDeliveries()),
+              ElementsAre("dan<-low#1", "dan<-low too#1", "dan<-high#2"));
+}
+
 TEST(StickyTest, MessagesOfAConsumerThatLeftGoToTheNextOwner) {
   QueueHarness queue = With(DispatchPolicy::kSticky);
   queue.AttachConsumer("cat", {.messages = 1});
@@ -241,6 +256,16 @@ TEST(AtMostOnceTest, IsNeverDeliveredTwiceWhateverBreaks) {
   queue.Advance(3'600'000);
   queue.CommitAll();
   EXPECT_THAT(queue.TakeDeliveries(), IsEmpty());
+}
+
+TEST(AtMostOnceTest, WithoutADiskTheNextOfAKeyComesInTheSameTurn) {
+  QueueHarness queue(QueueSettings{.durability = Durability::kMemory,
+                                   .delivery = DeliveryMode::kAtMostOnce,
+                                   .ordering = Ordering::kKeyed});
+  queue.AttachPublisher("ann");
+  Publish(queue, 3, "k");
+  queue.AttachConsumer("cat", {.messages = 10});
+  EXPECT_THAT(queue.TakeDeliveries(), SizeIs(3));
 }
 
 TEST(AtMostOnceTest, ACrashBeforeTheCommitLosesNothing) {

@@ -498,6 +498,32 @@ TEST(QueueExplainDetailTest, AKeyWhoseSettleIsBeingCommittedIsNotInFlight) {
   EXPECT_EQ(queue.Why(ExplainKey{"k"}).at(0).cause, Cause::kCommitting);
 }
 
+TEST(QueueExplainDetailTest, AKeyHeldByTwoDeliveriesNamesTheOneThatIsInFlight) {
+  QueueSettings settings;
+  settings.dispatch_policy = DispatchPolicy::kSticky;
+  QueueHarness queue(settings);
+  Store(queue, {"a", "b", "c"}, {.ordering_key = "k"});
+  queue.AttachConsumer("cat", {.messages = 2});
+  const auto seen = queue.TakeDeliveries();
+  queue.Change([](QueueSettings& s) { s.ordering = Ordering::kKeyed; });
+  queue.AskSettle({{seen.at(1).range(), AckOutcome{}}});
+  for (int i = 0; i < 2; ++i) {
+    const Explanation why = queue.Why(ExplainKey{"k"}).at(0);
+    EXPECT_EQ(why.cause, Cause::kKeyHeld);
+    EXPECT_EQ(why.delivery_id, seen.at(0).id);
+    queue.CommitAll();
+  }
+}
+
+TEST(QueueExplainDetailTest, AHeldKeyNamesTheConsumerThatLeftItLeased) {
+  QueueSettings settings;
+  KeyedQueue(settings);
+  QueueHarness queue(settings);
+  HoldKey(queue);
+  queue.DetachConsumer("cat", true);
+  EXPECT_THAT(queue.Why(ExplainKey{"k"}).at(0).text, HasSubstr("(cat)"));
+}
+
 TEST(QueueExplainDetailTest, ExpiredKeysDoNotFillTheDedupTable) {
   QueueSettings settings;
   settings.dedup_max_entries = 1;

@@ -196,6 +196,36 @@ TEST(DivertTest, ItsKeyIsRememberedAcrossARestart) {
   EXPECT_THAT(two.queue.TakeResults(), ElementsAre("1 duplicate of 0 SETTLED"));
 }
 
+TEST(DivertTest, TheWindowOfItsKeyBeginsWhenItWasPublishedAcrossARestartToo) {
+  TwoQueues two;
+  two.queue.Change([](QueueSettings& s) { s.dedup_window = std::chrono::milliseconds(10'000); });
+  two.queue.Publish("ann", {"a"});
+  two.queue.CommitAll();
+  two.queue.Publish("ann", {"b"}, {.keys = {"i"}});
+  two.queue.Advance(9'000);
+  two.dead.Advance(9'000);
+  EXPECT_EQ(two.queue.MoveTo(two.dead), 1u);
+  two.queue.Restart();
+  two.queue.Advance(1'001);
+  two.queue.Change([](QueueSettings& s) { s.max_messages = 10; });
+  two.queue.AttachPublisher("ann");
+  two.queue.Publish("ann", {"b"}, {.keys = {"i"}});
+  two.queue.CommitAll();
+  EXPECT_THAT(two.queue.TakeResults(), ElementsAre("1 stored as 1000001"));
+}
+
+TEST(DivertTest, ItsKeyCountsAgainstDedupMaxEntries) {
+  TwoQueues two;
+  two.queue.Change([](QueueSettings& s) {
+    s.dedup_max_entries = 1;
+    s.dedup_full_policy = DedupFullPolicy::kReject;
+  });
+  two.queue.Publish("ann", {"a", "b"}, {.keys = {"i", "j"}});
+  two.queue.CommitAll();
+  EXPECT_THAT(two.queue.TakeResults(), ElementsAre("1 stored as 1", "2 DEDUP_FULL"));
+  EXPECT_EQ(two.queue.Stats().dedup_entries, 1u);
+}
+
 TEST(DivertTest, KeysThatAreNotDecidedLeaveAnAtomicRequestNoRoom) {
   TwoQueues two;
   two.queue.Change([](QueueSettings& s) { s.dedup_max_entries = 1; });
@@ -360,6 +390,19 @@ TEST(AdmissionOrderTest, APausedQueueRefusesAtOnceUnderEveryPolicy) {
     queue.Publish("ann", {"a"});
     EXPECT_THAT(queue.TakeResults(), ElementsAre("1 QUEUE_PAUSED")) << "policy " << policy;
   }
+}
+
+TEST(AdmissionOrderTest, ANewcomerBeyondTheQuotaForgetsNoKeyOfAnother) {
+  QueueHarness queue = Attached(QueueSettings{.dedup_max_entries = 1});
+  queue.Publish("ann", {"a"}, {.keys = {"i"}});
+  queue.CommitAll();
+  TestLedger ledger;
+  ledger.full = true;
+  queue.around().ledger = &ledger;
+  queue.Publish("ann", {"b", "a"}, {.keys = {"j", "i"}});
+  queue.CommitAll();
+  EXPECT_THAT(queue.TakeResults(),
+              ElementsAre("1 stored as 1", "2 QUOTA_EXCEEDED", "3 duplicate of 1 READY"));
 }
 
 TEST(AdmissionOrderTest, TheQuotaOfTheNamespaceIsCountedOnceAMessage) {

@@ -72,6 +72,27 @@ TEST(PriorityTest, NothingStarvesLongerThanTheFloorUnderSteadyLoad) {
   EXPECT_LE(taken["p3"], 11);
 }
 
+TEST(PriorityTest, ALaneThatWasEmptyAgesFromWhenItHasSomethingAgain) {
+  QueueSettings settings = Floor(1'000);
+  settings.durability = Durability::kMemory;  // what is published is ready in the same turn
+  QueueHarness queue = Attached(settings);
+  Publish(queue, {"p0"});
+  EXPECT_THAT(TakeNext(queue, 2), ElementsAre("p0"));
+  queue.around().now.steady_ns += 60'000 * kNsPerMs;
+  queue.Publish("ann", {"p0b", "p9"}, {.extras = {{}, {.priority = 9}}});
+  EXPECT_THAT(Payloads(queue.TakeDeliveries()), ElementsAre("p9"));
+}
+
+TEST(PriorityTest, LanesAgeAnewWhenOrderingOrDispatchChanges) {
+  QueueHarness queue = Attached(Floor(1'000));
+  Publish(queue, {"p0"});
+  queue.Advance(500);
+  Publish(queue, {"p9"});
+  queue.Change([](QueueSettings& settings) { settings.ordering = Ordering::kKeyed; });
+  queue.Advance(900);
+  EXPECT_THAT(TakeNext(queue, 2), ElementsAre("p9", "p0"));
+}
+
 TEST(PriorityTest, OutlivesARestart) {
   QueueHarness queue = Attached(Floor(30'000));
   Publish(queue, {"p0", "p9"});

@@ -394,6 +394,22 @@ TEST(QueueDedupTest, ExpiredKeysLeaveTheDisk) {
   EXPECT_EQ(queue.Stats().dedup_entries, 0u);
 }
 
+TEST(QueueDedupTest, KeyOfAPublishThatWaitedIsForgottenAlthoughNothingHappens) {
+  QueueHarness queue({.max_messages = 1,
+                      .overflow_policy = OverflowPolicy::kBlock,
+                      .durability = Durability::kMemory,
+                      .dedup_window = std::chrono::seconds(10)});
+  queue.AttachPublisher("ann");
+  queue.AttachConsumer("cat", {.messages = 1});
+  queue.Publish("ann", {"a", "b"}, {.keys = {"", "key"}});
+  queue.CommitAll();
+  queue.Settle(queue.TakeDeliveries().at(0).range(), AckOutcome{});
+  EXPECT_EQ(queue.Stats().dedup_entries, 1u);
+  EXPECT_LE(queue.core().next_wake_ns(), queue.around().now.steady_ns + 11'000 * kNsPerMs);
+  queue.Advance(11'000);
+  EXPECT_EQ(queue.Stats().dedup_entries, 0u);
+}
+
 TEST(QueueDedupTest, FullTableForgetsTheOldestAndCountsIt) {
   QueueHarness queue({.dedup_max_entries = 2});
   queue.AttachPublisher("ann");
@@ -406,6 +422,43 @@ TEST(QueueDedupTest, FullTableForgetsTheOldestAndCountsIt) {
   queue.Publish("ann", {"c", "a"}, {.keys = {"k3", "k1"}});
   queue.CommitAll();
   EXPECT_THAT(queue.TakeResults(), ElementsAre("4 duplicate of 3 READY", "5 stored as 4"));
+}
+
+TEST(QueueDedupTest, FullTableForgetsInTheOrderOfAcceptanceAfterARestart) {
+  QueueHarness queue({.dedup_max_entries = 20});
+  queue.AttachPublisher("ann");
+  std::vector<std::string> keys;
+  for (int i = 0; i < 20; ++i) keys.push_back("k" + std::to_string(i));
+  queue.Publish("ann", keys, {.keys = keys});
+  queue.CommitAll();
+  queue.Restart();
+  queue.AttachPublisher("ann");
+  queue.Publish("ann", {"new"}, {.keys = {"new"}});
+  queue.CommitAll();
+  queue.TakeResults();
+  queue.Publish("ann", {"k19", "k1", "k0"}, {.keys = {"k19", "k1", "k0"}});
+  queue.CommitAll();
+  EXPECT_THAT(queue.TakeResults(), ElementsAre("2 duplicate of 20 READY", "3 duplicate of 2 READY",
+                                               "4 stored as 1000002"));
+}
+
+TEST(QueueDedupTest, UnknownCommitMovesNoWindowAlthoughTheClockWasSet) {
+  for (const std::int64_t jump : {3'600'000, -3'600'000}) {
+    QueueHarness queue({.dedup_window = std::chrono::seconds(10)});
+    queue.AttachPublisher("ann");
+    queue.Publish("ann", {"a"}, {.keys = {"i"}});
+    queue.CommitAll();
+    queue.JumpWall(jump);
+    queue.Advance(9'000);
+    queue.Rebuild();
+    queue.AttachPublisher("ann");
+    queue.Publish("ann", {"a"}, {.keys = {"i"}});
+    EXPECT_THAT(queue.TakeResults(), ElementsAre("1 duplicate of 1 READY"));
+    queue.Advance(1'001);
+    queue.Publish("ann", {"a"}, {.keys = {"i"}});
+    queue.CommitAll();
+    EXPECT_THAT(queue.TakeResults(), ElementsAre("2 stored as 1000001"));
+  }
 }
 
 TEST(QueueDedupTest, FullTableRefusesNewKeysUntilOneExpires) {

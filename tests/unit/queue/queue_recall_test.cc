@@ -42,6 +42,15 @@ TEST(RecallTest, AtMostHalfOfTheLargestHolderIsAskedBack) {
   EXPECT_EQ(queue.Stats().recalled, Asked(recalls));
 }
 
+TEST(RecallTest, TheNextIsAskedBackInTimeAlthoughNothingHappens) {
+  QueueHarness queue = Hoarded(10);
+  queue.AttachConsumer("dan", {.messages = 10});
+  EXPECT_THAT(queue.Take<SendRecall>(), SizeIs(1));
+  EXPECT_EQ(queue.core().next_wake_ns(), queue.around().now.steady_ns + 100 * kNsPerMs);
+  queue.Advance(100);
+  EXPECT_THAT(queue.Take<SendRecall>(), SizeIs(1));
+}
+
 TEST(RecallTest, WhatIsReleasedGoesToTheIdleOne) {
   QueueHarness queue = Hoarded(10);
   queue.TakeDeliveries();

@@ -316,6 +316,14 @@ TEST(IdleTest, AnyClientKeepsIt) {
   EXPECT_FALSE(queue.deleted());
 }
 
+TEST(IdleTest, WhileAnAtomicRequestIsUnderWayNoTurnIsAskedForInVain) {
+  QueueHarness queue({.expires_after_idle = std::chrono::milliseconds(60'000)});
+  queue.Step(PrepareTransaction{.transaction = 3, .batch = queue.BatchOf({"a"})});
+  queue.Advance(60'000);
+  EXPECT_FALSE(queue.deleted());
+  EXPECT_GT(queue.core().next_wake_ns(), queue.around().now.steady_ns);
+}
+
 TEST(IdleTest, ItsTimeStartsAnewWithTheBroker) {
   QueueHarness queue({.expires_after_idle = std::chrono::milliseconds(60'000)});
   queue.Advance(59'000);

@@ -114,6 +114,20 @@ TEST(QueueTransactionTest, KeyOfAnAbortedTransactionIsFree) {
   EXPECT_THAT(queue.TakeResults(), ElementsAre("1 stored as 2"));
 }
 
+TEST(QueueTransactionTest, AKeyWaitsForItsTransactionAlthoughTheWindowPasses) {
+  QueueHarness queue({.dedup_window = std::chrono::milliseconds(1'000)});
+  queue.AttachPublisher("ann");
+  Prepare(queue, 3, {"p"}, {"key"});
+  queue.Advance(1'001);
+  queue.Publish("ann", {"a"}, {.keys = {"key"}});
+  queue.CommitAll();
+  EXPECT_THAT(queue.TakeResults(), IsEmpty());
+  queue.Step(EndTransaction{3, false});
+  queue.Publish("ann", {"a"}, {.keys = {"key"}});
+  queue.CommitAll();
+  EXPECT_THAT(queue.TakeResults(), ElementsAre("1 stored as 2", "2 duplicate of 2 READY"));
+}
+
 TEST(QueueTransactionTest, ExpiredKeysMakeRoomAndOthersDoNot) {
   QueueHarness queue({.dedup_window = std::chrono::milliseconds(1'000),
                       .dedup_max_entries = 1,

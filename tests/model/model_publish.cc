@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "tests/model/full/queue_model.h"
+#include "tests/model/queue_model.h"
 
 namespace mqd::queue::testing {
 namespace {
@@ -17,6 +17,7 @@ bool IsWait(const std::string& verdict) { return verdict.starts_with("wait"); }
 // ---- publishers come and go
 
 bool QueueModel::AttachPublisher(PublisherId publisher, ModelPublisher who, bool take_over) {
+  Used();
   if (!who.producer.empty()) {
     const PublisherId before = producers_[who.producer].connected;
     if (before != 0) {
@@ -36,6 +37,7 @@ bool QueueModel::AttachPublisher(PublisherId publisher, ModelPublisher who, bool
 }
 
 void QueueModel::DetachPublisher(PublisherId publisher) {
+  Used();
   if (publishers_.contains(publisher)) RemovePublisher(publisher);
 }
 
@@ -58,6 +60,7 @@ ModelProducer* QueueModel::ProducerOf(PublisherId publisher) {
 // ---- one message after the other
 
 void QueueModel::Publish(ModelWaiter waiter, std::uint64_t answered_through) {
+  Used();
   if (!publishers_.contains(waiter.publisher)) return;
   if (ModelProducer* producer = ProducerOf(waiter.publisher)) {
     std::erase_if(producer->stored,
@@ -71,8 +74,8 @@ bool QueueModel::Admit(ModelWaiter& waiter) {
   for (; waiter.next < waiter.messages.size(); ++waiter.next) {
     const ModelSent& sent = waiter.messages[waiter.next];
     const std::uint64_t publish_id = waiter.first_id + waiter.next;
-    if (AnswerFromRecord(waiter, sent, publish_id)) continue;
-    const std::string verdict = Judge(waiter, sent);
+    if (AnswerFromRecord(waiter, publish_id)) continue;
+    const std::string verdict = Judge(sent);
     if (IsWait(verdict)) {
       waiter.waits_for = verdict;
       return false;
@@ -98,8 +101,7 @@ void QueueModel::AdmitWaiters() {
   }
 }
 
-bool QueueModel::AnswerFromRecord(const ModelWaiter& waiter, const ModelSent&,
-                                  std::uint64_t publish_id) {
+bool QueueModel::AnswerFromRecord(const ModelWaiter& waiter, std::uint64_t publish_id) {
   ModelProducer* producer = ProducerOf(waiter.publisher);
   if (producer == nullptr || !producer->stored.contains(publish_id)) return false;
   const Sequence sequence = producer->stored.at(publish_id);
@@ -112,6 +114,7 @@ bool QueueModel::AnswerFromRecord(const ModelWaiter& waiter, const ModelSent&,
 }
 
 std::string QueueModel::Refusal(const ModelSent& sent, bool bypass) const {
+  if (deleted_) return "QUEUE_NOT_FOUND";
   if (closed_) return "QUEUE_CLOSED";
   if (settings_.paused == Paused::kPublish || settings_.paused == Paused::kBoth) {
     return "QUEUE_PAUSED";
@@ -122,25 +125,26 @@ std::string QueueModel::Refusal(const ModelSent& sent, bool bypass) const {
   return "";
 }
 
-std::string QueueModel::Judge(const ModelWaiter&, const ModelSent& sent) {
+std::string QueueModel::Judge(const ModelSent& sent) {
   if (const std::string refusal = Refusal(sent, false); !refusal.empty()) return refusal;
   if (const std::string known = JudgeKey(sent); !known.empty()) return known;
   if (!publish_rate_.Has(clock_.steady_ms, settings_.max_publish_rate)) {
     return WaitsWhenFull() ? "wait for the rate" : "RATE_LIMITED";
   }
   if (const std::string refs = JudgeRefs(sent); !refs.empty()) return refs;
-  if (const std::string room = JudgeRoom(sent); room != kStore) return room;
-  if (world_.quota_full) return "QUOTA_EXCEEDED";
+  const std::string room = JudgeRoom(sent);
+  if (room != kStore && room != kDivert) return room;
   if (!sent.key.empty() && !HasDedupRoom(1)) return "DEDUP_FULL";
-  return kStore;
+  if (room == kStore && world_.quota_full) return "QUOTA_EXCEEDED";
+  return room;
 }
 
 std::string QueueModel::JudgeKey(const ModelSent& sent) const {
   const auto known = dedup_.find(sent.key);
   if (sent.key.empty() || known == dedup_.end()) return "";
   const ModelKey& key = known->second;
-  if (MonoMs() - key.first_seen_ms > settings_.dedup_window.count()) return "";
   if (key.pending) return "wait for the key";
+  if (MonoMs() - key.first_seen_ms > settings_.dedup_window.count()) return "";
   if (key.payload != sent.payload) return "IDEMPOTENCY_CONFLICT";
   return "duplicate of " + std::to_string(key.sequence) + " " + StatusOf(key.sequence);
 }
@@ -268,9 +272,7 @@ void QueueModel::Remember(const ModelSent& sent, Sequence sequence, bool pending
     auto oldest = dedup_.end();
     for (auto each = dedup_.begin(); each != dedup_.end(); ++each) {
       if (each->second.pending) continue;
-      if (oldest == dedup_.end() || each->second.first_seen_ms < oldest->second.first_seen_ms) {
-        oldest = each;
-      }
+      if (oldest == dedup_.end() || each->second.age() < oldest->second.age()) oldest = each;
     }
     if (oldest == dedup_.end()) break;
     const std::string key = oldest->first;
@@ -326,11 +328,10 @@ void QueueModel::Store(const ModelWaiter& waiter, const ModelSent& sent, std::ui
 
 void QueueModel::Divert(const ModelWaiter& waiter, const ModelSent& sent,
                         std::uint64_t publish_id) {
-  static_assert(sizeof(std::uint64_t) == sizeof(publish_id));
   const std::uint64_t number = diverts_.empty() ? 1 : diverts_.rbegin()->first + 1;
   diverts_[number] = {waiter.publisher, publish_id, sent};
   dues_.diverts.push_back(number);
-  if (!sent.key.empty()) dedup_[sent.key] = {0, sent.payload, MonoMs(), true};
+  if (!sent.key.empty()) Remember(sent, 0, true);
 }
 
 void QueueModel::EndDivert(std::uint64_t number, bool committed) {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "tests/model/full/queue_world.h"
+#include "tests/model/queue_world.h"
 
 namespace mqd::queue::testing {
 
@@ -89,8 +89,7 @@ void QueueWorld::CarryQuestion() {
 
 void QueueWorld::StartAtomic() {
   Atomic atomic{.source = &a_, .target = &b_};
-  const bool settles = a_.model.settings().delivery != DeliveryMode::kAtMostOnce;
-  for (std::uint64_t i = 0; settles && i <= Pick(2); ++i) {
+  for (std::uint64_t i = 0; i <= Pick(2); ++i) {
     atomic.entries.push_back({AnyRange(a_), AckOutcome{}});
   }
   const bool keyed = keys_ && Pick(6) == 0;
@@ -175,6 +174,12 @@ void QueueWorld::RefuseAtomic(const Atomic& atomic) {
 void QueueWorld::CommitAtomic(TransactionPrepared prepared) {
   const auto found = atomics_.find(prepared.transaction);
   if (found == atomics_.end()) return Fail(b_, "a transaction was prepared twice");
+  if (found->second.orphaned) {
+    found->second.allowed = false;
+    if (prepared.accepted) return EndAtomic({.transaction = prepared.transaction});
+    atomics_.erase(found);
+    return;
+  }
   if (!prepared.accepted) {
     const Atomic refused = std::move(found->second);
     atomics_.erase(found);
@@ -183,10 +188,11 @@ void QueueWorld::CommitAtomic(TransactionPrepared prepared) {
   Atomic& atomic = found->second;
   Side& source = *atomic.source;
   std::set<DeliveryId> seen;
-  atomic.allowed = true;
-  for (const SettleEntry& entry : atomic.entries) {
-    for (DeliveryId id = entry.range.first; id <= entry.range.last; ++id) {
-      atomic.allowed = atomic.allowed && seen.insert(id).second && source.model.FindDelivery(id);
+  atomic.allowed = !source.model.deleted();
+  for (const auto& [range, outcome] : atomic.entries) {
+    for (DeliveryId id = range.first; id <= range.last; ++id) {
+      const bool held = source.model.FindDelivery(id) != nullptr || AtMostOnce(source);
+      atomic.allowed = atomic.allowed && held && seen.insert(id).second;
     }
   }
   for (const Sequence sequence : atomic.leaving) {
@@ -202,6 +208,7 @@ void QueueWorld::CommitAtomic(TransactionPrepared prepared) {
   Turn(
       source, [&] { source.queue.Step(std::move(commit)); },
       [&](QueueModel& model) {
+        model.Used();
         if (!atomic.allowed) return;
         for (const SettleEntry& entry : atomic.entries) model.Settle(entry.range, entry.outcome);
         for (const Sequence sequence : atomic.leaving) model.Leave(sequence);
@@ -222,7 +229,7 @@ void QueueWorld::EndAtomic(const TransactionDone& done) {
         atomic.target->queue.Step(EndTransaction{done.transaction, done.committed});
       },
       [&](QueueModel& model) { model.EndTransaction(done.transaction, done.committed); });
-  if (!done.committed && !atomic.leaving.empty()) RefuseAtomic(atomic);
+  if (!done.committed && !atomic.leaving.empty() && !atomic.orphaned) RefuseAtomic(atomic);
 }
 
 }  // namespace mqd::queue::testing

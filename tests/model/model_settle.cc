@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "tests/model/full/queue_model.h"
+#include "tests/model/queue_model.h"
 
 namespace mqd::queue::testing {
 
@@ -13,19 +13,17 @@ const ModelMessage* QueueModel::FindDelivery(DeliveryId delivery) const {
   return nullptr;
 }
 
-/// How many deliveries of the range were held.
-std::uint64_t QueueModel::Settle(DeliveryRange range, const SettleOutcome& outcome) {
-  std::uint64_t held = 0;
+void QueueModel::Settle(DeliveryRange range, const SettleOutcome& outcome) {
+  Used();
   for (auto& [sequence, message] : messages_) {
     if (message.state != ModelState::kInFlight) continue;
     if (message.delivery < range.first || message.delivery > range.last) continue;
-    ++held;
     if (std::holds_alternative<AckOutcome>(outcome)) {
       Free(sequence, &ModelCounts::acked);
     } else if (const auto* retry = std::get_if<RetryOutcome>(&outcome)) {
-      const std::int64_t delay_ms = retry->delay_ns.has_value() ? *retry->delay_ns / kNsPerMs
-                                                                : BackoffMs(message.attempts + 1);
-      Return(sequence, message, true, delay_ms);
+      const std::int64_t backoff_ms = BackoffMs(message.attempts + 1, sequence);
+      const auto delay_ns = retry->delay_ns.value_or(backoff_ms * kNsPerMs);
+      Return(sequence, message, true, delay_ns / kNsPerMs);
     } else if (std::holds_alternative<ReleaseOutcome>(outcome)) {
       Return(sequence, message, false, 0);
     } else if (std::holds_alternative<DeadLetterOutcome>(outcome)) {
@@ -35,7 +33,6 @@ std::uint64_t QueueModel::Settle(DeliveryRange range, const SettleOutcome& outco
       message.deadline_ms = clock_.steady_ms + settings_.lease_duration.count();
     }
   }
-  return held;
 }
 
 void QueueModel::MarkStarted(DeliveryRange range) {
@@ -102,11 +99,8 @@ void QueueModel::SaveAttempt(Sequence sequence, const ModelMessage& message) {
   });
 }
 
-std::int64_t QueueModel::BackoffMs(std::uint32_t attempt) const {
-  double wait = static_cast<double>(settings_.retry_backoff.initial.count());
-  for (std::uint32_t i = 1; i < attempt; ++i) wait *= settings_.retry_backoff.multiplier;
-  return static_cast<std::int64_t>(
-      std::min(wait, static_cast<double>(settings_.retry_backoff.max.count())));
+std::int64_t QueueModel::BackoffMs(std::uint32_t attempt, Sequence sequence) const {
+  return BackoffNs(settings_.retry_backoff, attempt, sequence) / kNsPerMs;
 }
 
 /// Nobody has it: it can be purged, cancelled, moved.

@@ -1,8 +1,8 @@
-// world_events.cc: what happens to a queue, at random.
+// world_events.cc: what clients do to a queue, at random.
 
 #include <algorithm>
 
-#include "tests/model/full/queue_world.h"
+#include "tests/model/queue_world.h"
 
 namespace mqd::queue::testing {
 namespace {
@@ -16,10 +16,6 @@ constexpr Client kConsumers[] = {
     {"cat", false, false}, {"meg", true, false}, {"sam", false, true}, {"sue", true, true}};
 constexpr const char* kPublishers[] = {"ann", "pia", "pat"};  // pia resumes
 constexpr ProducerId kProducer{4, 2};
-constexpr const char* kKeys[] = {"k0", "k1", "k2"};
-
-/// Requests that do not go through the harness.
-constexpr RequestId kRequests = 1'000'000;
 
 }  // namespace
 
@@ -48,7 +44,7 @@ void QueueWorld::OneEvent() {
 }
 
 void QueueWorld::RareEvent(Side& side) {
-  switch (Pick(14)) {
+  switch (Pick(15)) {
     case 0:
     case 1:
       return AttachPublisher(side);
@@ -70,9 +66,10 @@ void QueueWorld::RareEvent(Side& side) {
       return JumpWall((Pick(2) == 0 ? 1 : -1) * (Pick(2) == 0 ? 3'600'000 : 2'000));
     case 11:
       return Crash(Pick(3) == 0);
+    case 12:
+      return EverybodyLeaves(side);
     default:
-      side.queue.around().cache_full =
-          side.model.settings().delivery != DeliveryMode::kAtMostOnce && Pick(2) == 0;
+      side.queue.around().cache_full = !AtMostOnce(side) && Pick(2) == 0;
   }
 }
 
@@ -81,7 +78,7 @@ void QueueWorld::RareEvent(Side& side) {
 Extras QueueWorld::AnyExtras(Side& side) {
   Extras extras;
   if (!special_) return extras;
-  if (Pick(2) == 0) extras.ordering_key = kKeys[Pick(std::size(kKeys))];
+  if (Pick(2) == 0) extras.ordering_key = kOrderingKeys[Pick(std::size(kOrderingKeys))];
   if (Pick(3) == 0) extras.priority = static_cast<std::uint32_t>(Pick(3) * 4);
   if (Pick(6) == 0) extras.ttl_ms = Odd(20'000) + 2;
   const std::uint64_t draw = Pick(16);
@@ -220,7 +217,7 @@ void QueueWorld::AttachConsumer(Side& side) {
   const bool here = std::any_of(consumers.begin(), consumers.end(), [&](const auto& entry) {
     return entry.second.name == client.name;
   });
-  const bool only = side.model.settings().delivery == DeliveryMode::kAtMostOnce;
+  const bool only = AtMostOnce(side);
   if (here || (only && !consumers.empty())) return;
   const bool take_over = Pick(2) == 0;
   bool expected = false;
@@ -284,7 +281,7 @@ DeliveryRange QueueWorld::AnyRange(Side& side) {
   // Mostly recent ones, which are likely to be held.
   const std::size_t back = Pick(std::min<std::size_t>(side.past.size(), 20));
   const DeliveryId first = side.past[side.past.size() - 1 - back];
-  return {first, first + (Pick(2) == 0 ? 0 : Pick(6))};
+  return {first, std::min(first + (Pick(2) == 0 ? 0 : Pick(6)), side.newest)};
 }
 
 SettleOutcome QueueWorld::AnyOutcome() {
@@ -304,8 +301,22 @@ SettleOutcome QueueWorld::AnyOutcome() {
   }
 }
 
+/// How many deliveries are settled by these.
+std::uint64_t QueueWorld::Settles(Side& side, const std::vector<SettleEntry>& entries) {
+  std::uint64_t settled = 0;
+  std::set<DeliveryId> taken;  // by earlier ones of these
+  for (const auto& [range, outcome] : entries) {
+    const bool by_itself = AtMostOnce(side) && std::holds_alternative<AckOutcome>(outcome);
+    for (DeliveryId id = range.first; id <= range.last; ++id) {
+      const bool held = side.model.FindDelivery(id) != nullptr && !taken.contains(id);
+      if (held || by_itself) ++settled;
+      if (!std::holds_alternative<ExtendOutcome>(outcome)) taken.insert(id);
+    }
+  }
+  return settled;
+}
+
 void QueueWorld::Settle(Side& side) {
-  if (side.model.settings().delivery == DeliveryMode::kAtMostOnce) return;
   std::vector<SettleEntry> entries;
   std::uint64_t asked = 0;
   for (std::uint64_t i = 0; i <= Pick(3); ++i) {
@@ -313,13 +324,11 @@ void QueueWorld::Settle(Side& side) {
     asked += entries.back().range.last - entries.back().range.first + 1;
   }
   // The answer may come in this turn: it must be known before.
-  QueueModel before = side.model;
-  std::uint64_t held = 0;
-  for (const SettleEntry& entry : entries) held += before.Settle(entry.range, entry.outcome);
+  const std::uint64_t settled = Settles(side, entries);
   Turn(
       side,
       [&] {
-        side.requests[side.queue.AskSettle(entries)] = {held, asked, {}};
+        side.requests[side.queue.AskSettle(entries)] = {settled, asked, {}};
       },
       [&](QueueModel& model) {
         for (const SettleEntry& entry : entries) model.Settle(entry.range, entry.outcome);
@@ -331,191 +340,6 @@ void QueueWorld::Mark(Side& side) {
   Turn(
       side, [&] { side.queue.Step(MarkStarted{{range}}); },
       [&](QueueModel& model) { model.MarkStarted(range); });
-}
-
-// ---- administration
-
-Sequence QueueWorld::AnySequence(Side& side) {
-  const auto& messages = side.model.messages();
-  if (messages.empty() || Pick(8) == 0) return 1 + Pick(20);
-  return std::next(messages.begin(), static_cast<long>(Pick(messages.size())))->first;
-}
-
-void QueueWorld::Purge(Side& side) {
-  const RequestId request = kRequests + serial_++;
-  const bool dedup = Pick(2) == 0 && !side.model.HasPendingKeys();
-  Turn(
-      side,
-      [&] {
-        side.queue.Step(PurgeQueue{request, dedup});
-      },
-      [&](QueueModel& model) {
-        side.requests[request] = {model.Purge(dedup), 0, {}};
-      });
-}
-
-void QueueWorld::Cancel(Side& side) {
-  std::set<Sequence> named;
-  for (std::uint64_t i = 0; i <= Pick(3); ++i) named.insert(AnySequence(side));
-  const std::vector<Sequence> sequences(named.begin(), named.end());
-  const RequestId request = kRequests + serial_++;
-  Turn(
-      side,
-      [&] {
-        side.queue.Step(CancelMessages{request, sequences});
-      },
-      [&](QueueModel& model) {
-        side.requests[request] = {model.Cancel(sequences).size(), sequences.size(), {}};
-      });
-}
-
-/// Every setting at once, or one of them; all but those that need an empty queue.
-void QueueWorld::Update(Side& side) {
-  const QueueSettings now = side.model.settings();
-  QueueSettings settings = RandomSettings(random_, &side == &a_);
-  settings.delivery = now.delivery;
-  settings.dedup_window = now.dedup_window;  // what a shorter one forgets, and when, is left open
-  const bool memory = now.durability == Durability::kMemory;
-  if (memory || settings.durability == Durability::kMemory) settings.durability = now.durability;
-  if (memory || now.delivery == DeliveryMode::kAtMostOnce) {
-    settings.dispatch_policy = now.dispatch_policy;
-    settings.single_active = now.single_active;
-  }
-  if (side.model.world().quota_full) settings.dedup_max_entries = now.dedup_max_entries;
-  Apply(side, settings);
-}
-
-void QueueWorld::Apply(Side& side, const QueueSettings& settings) {
-  const RequestId request = kRequests + serial_++;
-  side.requests[request] = {};
-  Turn(
-      side,
-      [&] {
-        side.queue.Step(UpdateSettings{request, settings});
-      },
-      [&](QueueModel& model) { model.Update(settings); });
-}
-
-void QueueWorld::CloseOrReopen(Side& side) {
-  const RequestId request = kRequests + serial_++;
-  side.requests[request] = {};
-  const bool closes = !side.model.closed();
-  if (!closes) side.told_end.clear();
-  Turn(
-      side,
-      [&] {
-        if (closes) {
-          side.queue.Step(CloseQueue{request});
-        } else {
-          side.queue.Step(ReopenQueue{request});
-        }
-      },
-      [&](QueueModel& model) { closes ? model.Close() : model.Reopen(); });
-}
-
-void QueueWorld::Ask(Side& side) {
-  ExplainSubject subject = ExplainQueue{};
-  const auto& consumers = side.model.consumers();
-  const auto& publishers = side.model.publishers();
-  switch (Pick(5)) {
-    case 0:
-      if (consumers.empty()) return;
-      subject = ExplainConsumer{
-          .id = std::next(consumers.begin(), static_cast<long>(Pick(consumers.size())))->first};
-      break;
-    case 1:
-      if (publishers.empty()) return;
-      subject = ExplainPublisher{
-          .id = std::next(publishers.begin(), static_cast<long>(Pick(publishers.size())))->first};
-      break;
-    case 2:
-      subject = ExplainKey{kKeys[Pick(std::size(kKeys))]};
-      break;
-    case 3:
-      subject = ExplainMessage{AnySequence(side)};
-      break;
-    default:
-      break;
-  }
-  const RequestId request = kRequests + serial_++;
-  side.requests[request].subject = subject;
-  Turn(
-      side,
-      [&] {
-        side.queue.Step(Explain{request, subject});
-      },
-      [](QueueModel&) {});
-}
-
-void QueueWorld::Surround(Side& side) {
-  side.queue.around().disk_low = side.model.world().disk_low =
-      !side.model.world().disk_low && Pick(3) == 0;
-  Turn(
-      side, [&] { side.queue.Step(Tick{}); }, [](QueueModel&) {});
-}
-
-// ---- time and crashes
-
-void QueueWorld::Advance(std::int64_t ms) {
-  clock_.steady_ms += ms;
-  clock_.wall_ms += ms;
-  for (Side* side : {&a_, &b_}) {
-    Turn(
-        *side, [&] { side->queue.Advance(ms); }, [](QueueModel&) {});
-  }
-}
-
-void QueueWorld::JumpWall(std::int64_t ms) {
-  clock_.wall_ms += ms;
-  jumped_ms_ += ms;
-  for (Side* side : {&a_, &b_}) {
-    Turn(
-        *side, [&] { side->queue.JumpWall(ms); }, [](QueueModel&) {});
-  }
-}
-
-/// All that was not yet on disk is lost, some of it perhaps not.
-void QueueWorld::Crash(bool rebuild) {
-  // What was handed over at most once must be known commit by commit, and bodies that are read back
-  // after a crash come at times of their own.
-  const auto at_most_once = [](const Side& side) {
-    return side.model.settings().delivery == DeliveryMode::kAtMostOnce;
-  };
-  if (at_most_once(a_) || at_most_once(b_)) return;
-  // The age of an idempotency key over a restart is told by the wall clock: it is set right before.
-  if (keys_) JumpWall(-jumped_ms_);
-  if (!complaint_.empty()) return;
-  for (std::uint64_t kept = Pick(3); kept > 0 && !commits_.empty(); --kept) {
-    disk_->ApplyNext();
-    for (const auto& step : commits_.front().commit.disk) step();
-    commits_.pop_front();
-  }
-  disk_->TakeStored();
-  disk_->DropWaiting();
-  commits_.clear();
-  atomics_.clear();
-  questions_.clear();
-  later_.clear();
-  for (Side* side : {&b_, &a_}) {
-    side->streams.clear();
-    side->requests.clear();
-    side->blocked.clear();
-    side->told_end.clear();
-    side->slots_before = side->bytes_before = UINT64_MAX;  // victims of DROP_OLDEST may be back
-    Turn(
-        *side,
-        [&] {
-          if (rebuild) {
-            side->queue.Reread();
-          } else {
-            side->queue.Recover();
-          }
-        },
-        [&](QueueModel& model) { model.Crash(side->queue.FirstSequence(), rebuild); });
-  }
-  for (Side* side : {&a_, &b_}) {
-    if (complaint_.empty()) AttachPublisher(*side);
-  }
 }
 
 }  // namespace mqd::queue::testing

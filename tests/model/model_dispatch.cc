@@ -3,13 +3,14 @@
 
 #include <algorithm>
 
-#include "tests/model/full/queue_model.h"
+#include "tests/model/queue_model.h"
 
 namespace mqd::queue::testing {
 
 // ---- consumers come and go
 
 bool QueueModel::AttachConsumer(ConsumerId consumer, ModelConsumer who, bool take_over) {
+  Used();
   if (consumers_.size() >= settings_.max_consumers) {
     if (!take_over || consumers_.empty()) return false;
     const ConsumerId longest = consumers_.begin()->first;
@@ -23,6 +24,7 @@ bool QueueModel::AttachConsumer(ConsumerId consumer, ModelConsumer who, bool tak
 }
 
 void QueueModel::DetachConsumer(ConsumerId consumer, bool keep_deliveries) {
+  Used();
   if (!consumers_.contains(consumer)) return;
   for (auto& [sequence, message] : messages_) {
     if (!keep_deliveries || message.state != ModelState::kInFlight) continue;
@@ -33,8 +35,7 @@ void QueueModel::DetachConsumer(ConsumerId consumer, bool keep_deliveries) {
 
 void QueueModel::RemoveConsumer(ConsumerId consumer) {
   consumers_.erase(consumer);
-  for (auto& [key, owners] : owners_) owners.erase(consumer);
-  std::erase_if(owners_, [](const auto& entry) { return entry.second.empty(); });
+  Disown(consumer);
   for (auto& [sequence, message] : messages_) {
     if (message.state == ModelState::kInFlight && message.consumer == consumer) {
       Return(sequence, message, message.started, 0);
@@ -43,10 +44,14 @@ void QueueModel::RemoveConsumer(ConsumerId consumer) {
   ElectActive();
 }
 
+/// A key that may have been its goes to any of the others.
+void QueueModel::Disown(ConsumerId consumer) {
+  std::erase_if(owners_, [&](const auto& entry) { return entry.second.contains(consumer); });
+}
+
 void QueueModel::Drain(ConsumerId consumer) {
   consumers_.at(consumer).draining = true;
-  for (auto& [key, owners] : owners_) owners.erase(consumer);
-  std::erase_if(owners_, [](const auto& entry) { return entry.second.empty(); });
+  Disown(consumer);
   for (auto& [sequence, message] : messages_) {
     if (message.state != ModelState::kInFlight || message.consumer != consumer) continue;
     if (!message.started) Return(sequence, message, false, 0);
@@ -107,6 +112,9 @@ bool QueueModel::Deliverable(Sequence sequence, const ModelMessage& message) con
 /// STICKY: one of these has the key; nobody's when it is empty.
 std::set<ConsumerId> QueueModel::OwnersOf(const ModelMessage& message) const {
   if (!Sticky() || message.key.empty()) return {};
+  if (settings_.single_active) {
+    return active_ != 0 ? std::set<ConsumerId>{active_} : std::set<ConsumerId>{};
+  }
   const auto known = owners_.find(message.key);
   if (known != owners_.end()) return known->second;
   std::set<ConsumerId> all;
@@ -129,33 +137,43 @@ void QueueModel::ObserveLanes() {
   lanes_ = std::move(now);
 }
 
-/// The highest; or those that got nothing for longer than the ageing floor.
-std::set<std::uint32_t> QueueModel::LanesNext() const {
-  std::set<std::uint32_t> has;
-  std::set<std::uint32_t> aged;
+/// The highest; or, of those that got nothing for the ageing floor, the one that waits longest.
+std::optional<std::uint32_t> QueueModel::LaneNext() const {
+  std::optional<std::uint32_t> highest;
+  std::optional<std::uint32_t> aged;
   for (const auto& [sequence, message] : messages_) {
     if (!Deliverable(sequence, message)) continue;
-    has.insert(message.priority);
-    const auto lane = lanes_.find(message.priority);
-    if (lane == lanes_.end()) continue;
-    if (clock_.steady_ms - lane->second >= settings_.ageing_floor.count()) {
-      aged.insert(message.priority);
-    }
+    const std::uint32_t lane = message.priority;
+    if (!highest.has_value() || lane > *highest) highest = lane;
+    if (!HasAged(lane)) continue;
+    const bool longer = !aged.has_value() || lanes_.at(lane) < lanes_.at(*aged) ||
+                        (lanes_.at(lane) == lanes_.at(*aged) && lane > *aged);
+    if (longer) aged = lane;
   }
-  if (!aged.empty()) return aged;
-  return has.empty() ? has : std::set<std::uint32_t>{*has.rbegin()};
+  return aged.has_value() ? aged : highest;
+}
+
+bool QueueModel::HasAged(std::uint32_t lane) const {
+  const auto waits = lanes_.find(lane);
+  return waits != lanes_.end() &&
+         clock_.steady_ms - waits->second >= settings_.ageing_floor.count();
 }
 
 std::string QueueModel::WrongOrder(const Seen& seen, const ModelMessage& message) const {
   if (!KeyLetsGo(seen.sequence, message)) return "a message passed its key's order";
-  if (!Sticky() && lanes_known_ && !LanesNext().contains(message.priority))
-    return "a higher lane was passed over";
+  if (!Sticky() && LaneNext() != message.priority) {
+    return "another lane was next";
+  }
   std::set<ConsumerId> owners;  // now it is known whose the key is
   if (Sticky() && !message.key.empty()) owners = {seen.stream};
   for (const auto& [sequence, other] : messages_) {
-    if (sequence >= seen.sequence) break;
-    if (other.priority != message.priority || !Deliverable(sequence, other)) continue;
-    if (OwnersOf(other) == owners) return "an older ready message was passed over";
+    if (other.priority < message.priority || !Deliverable(sequence, other)) continue;
+    if (OwnersOf(other) != owners) continue;
+    if (other.priority == message.priority) {
+      if (sequence < seen.sequence) return "an older ready message was passed over";
+    } else if (Sticky() && !HasAged(message.priority)) {
+      return "a higher lane of the same owner was passed over";
+    }
   }
   return "";
 }
@@ -217,16 +235,15 @@ std::string QueueModel::WrongFence(const Seen& seen, const ModelMessage& message
 }
 
 std::string QueueModel::Deliver(const Seen& seen) {
-  if (seen.id <= last_delivery_) return "a delivery id was used again";
-  if (settings_.delivery == DeliveryMode::kAtMostOnce) {
+  if (!given_.insert(seen.id).second) return "a delivery id was used again";
+  if (seen.lease_ms == 0) {  // at most once
     if (dues_.at_most_once.empty()) return "it is not handed over yet, or was before";
     const auto [consumer, expected] = dues_.at_most_once.front();
     dues_.at_most_once.pop_front();
-    last_delivery_ = seen.id;
     if (expected.sequence != seen.sequence) return "another message is next";
-    if (consumer != seen.stream || seen.lease_ms != 0) return "at most once, with a lease";
-    return "";
+    return consumer == seen.stream ? "" : "it was settled for another consumer";
   }
+  if (settings_.delivery == DeliveryMode::kAtMostOnce) return "at most once, with a lease";
   const auto found = messages_.find(seen.sequence);
   if (found == messages_.end()) return "what is not committed, or settled, was delivered";
   ModelMessage& message = found->second;
@@ -250,16 +267,17 @@ void QueueModel::HandOver(const Seen& seen, ModelMessage& message) {
   --consumer.messages;
   consumer.bytes -= message.charge;
   if (Sticky() && !message.key.empty()) owners_[message.key] = {seen.stream};
-  lanes_[message.priority] = clock_.steady_ms;
+  // With STICKY each consumer has lanes of its own; these began no later than that.
+  if (!Sticky()) lanes_[message.priority] = clock_.steady_ms;
   delivery_rate_.Take(clock_.steady_ms, settings_.max_delivery_rate, 1);
   turn_ = seen.stream;
-  last_delivery_ = seen.id;
   message.state = ModelState::kInFlight;
   message.busy = true;
   message.delivery = seen.id;
   message.consumer = seen.stream;
   message.started = !consumer.marks_started;
   message.recalled = false;
+  message.with_key = HeedsKeys() && !message.key.empty();
   message.deadline_ms = clock_.steady_ms + settings_.lease_duration.count();
   Reached(seen.sequence, ConfirmLevel::kDelivered, true);
 }
@@ -270,20 +288,16 @@ void QueueModel::HandOverAtMostOnce() {
   const ModelCommit before = std::exchange(commit_, {});
   while (!ConsumePaused() && !consumers_.empty()) {
     const ConsumerId only = consumers_.begin()->first;
-    const std::set<std::uint32_t> lanes = LanesNext();
-    if (lanes.empty() || !MayTake(only)) break;
+    const std::optional<std::uint32_t> next = LaneNext();
+    if (!next.has_value() || !MayTake(only)) break;
     if (!delivery_rate_.Has(clock_.steady_ms, settings_.max_delivery_rate)) break;
-    std::uint32_t next = *lanes.rbegin();
-    for (const std::uint32_t lane : lanes) {
-      if (lanes_.at(lane) < lanes_.at(next)) next = lane;
-    }
     for (auto& [sequence, message] : messages_) {
-      if (message.priority != next || !Deliverable(sequence, message)) continue;
+      if (message.priority != *next || !Deliverable(sequence, message)) continue;
       const Seen seen{.sequence = sequence, .stream = only};
       ModelConsumer& consumer = consumers_.at(only);
       --consumer.messages;
       consumer.bytes -= message.charge;
-      lanes_[next] = clock_.steady_ms;
+      lanes_[*next] = clock_.steady_ms;
       delivery_rate_.Take(clock_.steady_ms, settings_.max_delivery_rate, 1);
       message.busy = true;
       Free(sequence, &ModelCounts::acked);
@@ -330,6 +344,14 @@ QueueModel::Has QueueModel::HasFor(ConsumerId consumer) const {
   return has;
 }
 
+/// Its key would stay with its consumer.
+bool QueueModel::OneOfSeveral(const ModelMessage& message) const {
+  return message.with_key && 1 < std::count_if(messages_.begin(), messages_.end(), [&](auto& each) {
+                               return each.second.state == ModelState::kInFlight &&
+                                      each.second.with_key && each.second.key == message.key;
+                             });
+}
+
 std::string QueueModel::Recall(ConsumerId holder, const std::vector<DeliveryRange>& ranges) {
   if (recalled_ms_ >= 0 && clock_.steady_ms - recalled_ms_ < 100) return "recalled too soon";
   recalled_ms_ = clock_.steady_ms;
@@ -342,7 +364,7 @@ std::string QueueModel::Recall(ConsumerId holder, const std::vector<DeliveryRang
   std::uint64_t asked = 0;
   for (auto& [sequence, message] : messages_) {
     if (message.state != ModelState::kInFlight || message.started) continue;
-    ++unstarted[message.consumer];
+    if (!message.recalled && !OneOfSeveral(message)) ++unstarted[message.consumer];
     const bool named = std::any_of(ranges.begin(), ranges.end(), [&](const DeliveryRange& range) {
       return range.first <= message.delivery && message.delivery <= range.last;
     });

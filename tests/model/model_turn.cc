@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "tests/model/full/queue_model.h"
+#include "tests/model/queue_model.h"
 
 namespace mqd::queue::testing {
 
@@ -12,6 +12,8 @@ std::string QueueModel::EndTurn(bool written, bool commits_pending, std::deque<S
   ExpireTtl();
   ExpireWaiters();
   ExpireAwaited();
+  ExpireIdle();
+  if (deleted_) return seen.empty() ? "" : "a queue that is deleted delivers";
   // Without a disk a change is done when the turn ends, unless a commit is under way; and what it
   // made room for or could be dropped for goes on in the same turn.
   const bool done = !durable() && !written && !commits_pending;
@@ -23,13 +25,14 @@ std::string QueueModel::EndTurn(bool written, bool commits_pending, std::deque<S
     if (settings_.delivery == DeliveryMode::kAtMostOnce) {
       HandOverAtMostOnce();
       more = (done && Finish(handed_over_)) || more;
+      continue;
     }
     while (!seen.empty() && wrong.empty() && !NothingLeft().empty()) {
       wrong = Take(seen);
     }
-    more = more && !waiters_.empty();
   }
   while (!seen.empty() && wrong.empty()) wrong = Take(seen);
+  ObserveLanes();
   return wrong;
 }
 
@@ -55,7 +58,7 @@ void QueueModel::ExpireLeases() {
     if (message.deadline_ms > clock_.steady_ms) continue;
     if (consumers_.contains(message.consumer)) dues_.lost.insert(message.delivery);
     Return(sequence, message, message.started,
-           message.started ? BackoffMs(message.attempts + 1) : 0);
+           message.started ? BackoffMs(message.attempts + 1, sequence) : 0);
   }
 }
 
@@ -115,7 +118,7 @@ void QueueModel::ExpireWaiters() {
       dues_.prepared.emplace_back(waiter->transaction, "BLOCKED_TIMEOUT");
     for (; waiter->transaction == 0 && waiter->next < waiter->messages.size(); ++waiter->next) {
       const std::uint64_t publish_id = waiter->first_id + waiter->next;
-      if (AnswerFromRecord(*waiter, waiter->messages[waiter->next], publish_id)) continue;
+      if (AnswerFromRecord(*waiter, publish_id)) continue;
       Answer(waiter->publisher, publish_id, "BLOCKED_TIMEOUT", false);
     }
     waiter = waiters_.erase(waiter);
@@ -133,6 +136,31 @@ void QueueModel::ExpireAwaited() {
   }
 }
 
+/// With nobody there it goes, and all that it holds.
+void QueueModel::ExpireIdle() {
+  const std::int64_t idle_ms = settings_.expires_after_idle.count();
+  if (idle_ms == 0 || deleted_ || clock_.steady_ms < last_used_ms_ + idle_ms) return;
+  if (!publishers_.empty() || !consumers_.empty() || !prepared_.empty()) return;
+  deleted_ = true;
+  for (const ModelWaiter& waiter : waiters_) {
+    dues_.prepared.emplace_back(waiter.transaction, "QUEUE_NOT_FOUND");
+  }
+  waiters_.clear();
+  messages_.clear();
+  dedup_.clear();
+  commit_.disk.push_back([this] {
+    disk_.messages.clear();
+    disk_.dedup.clear();
+    disk_.producers.clear();
+  });
+}
+
+void QueueModel::Recreate(const QueueSettings& settings, Sequence next_sequence) {
+  disk_ = {.settings = settings};
+  deleted_ = false;
+  Crash(next_sequence, false);
+}
+
 // ---- administration
 
 void QueueModel::Close() {
@@ -146,9 +174,17 @@ void QueueModel::Reopen() {
 }
 
 void QueueModel::Update(const QueueSettings& settings) {
+  Used();
   if (settings == settings_) return;
-  lanes_known_ = lanes_known_ && !Sticky();
+  if (settings.ordering != settings_.ordering ||
+      settings.dispatch_policy != settings_.dispatch_policy) {
+    lanes_.clear();
+  }
+  if (settings.single_active != settings_.single_active) owners_.clear();
   settings_ = settings;
+  for (auto& [sequence, message] : messages_) {
+    if (HeedsKeys() && !message.key.empty()) message.with_key = true;
+  }
   commit_.disk.push_back([this, settings] { disk_.settings = settings; });
   ElectActive();
 }
@@ -163,8 +199,9 @@ void QueueModel::Crash(Sequence next_sequence, bool rebuilt) {
   producers_.clear();
   for (const auto& [name, stored] : disk_.producers) producers_[name].stored = stored;
   next_sequence_ = rebuilt ? std::max(next_sequence, next_sequence_) : next_sequence;
-  mono_base_ms_ = clock_.wall_ms - clock_.steady_ms;
+  if (!rebuilt) mono_base_ms_ = clock_.wall_ms - clock_.steady_ms;
   for (auto& [key, entry] : dedup_) {  // the clock may have been set back
+    entry.written_ms = entry.first_seen_ms;
     entry.first_seen_ms = std::min(entry.first_seen_ms, MonoMs());
   }
   for (auto& [sequence, message] : messages_) {
@@ -192,10 +229,10 @@ void QueueModel::Crash(Sequence next_sequence, bool rebuilt) {
   publish_rate_ = delivery_rate_ = {};
   active_ = turn_ = 0;
   lanes_.clear();
-  lanes_known_ = true;
   owners_.clear();
   own_fences_.clear();
   recalled_ms_ = -1;
+  Used();
 }
 
 // ---- questions
@@ -209,6 +246,12 @@ bool QueueModel::OnDisk(const Stored& stored) const {
 bool QueueModel::HasPendingKeys() const {
   return std::any_of(dedup_.begin(), dedup_.end(),
                      [](const auto& entry) { return entry.second.pending; });
+}
+
+bool QueueModel::Blank() const {
+  return messages_.empty() && dedup_.empty() &&
+         std::all_of(producers_.begin(), producers_.end(),
+                     [](const auto& entry) { return entry.second.stored.empty(); });
 }
 
 std::uint64_t QueueModel::Count(ModelState state) const {

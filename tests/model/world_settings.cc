@@ -1,6 +1,6 @@
 // world_settings.cc: settings of a queue, drawn at random.
 
-#include "tests/model/full/queue_world.h"
+#include "tests/model/queue_world.h"
 
 namespace mqd::queue::testing {
 namespace {
@@ -36,7 +36,8 @@ void DrawBounds(Draw& draw, QueueSettings& settings, bool has_dead_letters) {
 void DrawTimes(Draw& draw, QueueSettings& settings) {
   settings.lease_duration = milliseconds(1'000 * (1 + draw.Below(20)));
   settings.max_attempts = static_cast<std::uint32_t>(1 + draw.Below(4));
-  settings.retry_backoff = {milliseconds(1'000), 2.0, milliseconds(8'000), 0.0};
+  settings.retry_backoff = {milliseconds(1'000), 2.0, milliseconds(8'000),
+                            draw.OneIn(2) ? 0.25 : 0.0};
   if (draw.OneIn(4)) settings.default_ttl = milliseconds(5 + 10 * (100 + draw.Below(2'000)));
   settings.expired_to_dead_letter = draw.OneIn(2);
   settings.dedup_window = milliseconds(5 + 10 * (100 + draw.Below(3'000)));
@@ -53,13 +54,14 @@ QueueSettings RandomSettings(std::mt19937_64& random, bool has_dead_letters) {
   if (draw.OneIn(3)) settings.durability = Durability::kAsync;
   if (draw.OneIn(4)) {
     settings.dedup_max_entries = 1 + draw.Below(5);
-    settings.dedup_full_policy = DedupFullPolicy::kReject;
+    if (draw.OneIn(2)) settings.dedup_full_policy = DedupFullPolicy::kReject;
   }
   settings.dispatch_policy = static_cast<DispatchPolicy>(1 + draw.Below(4));
   settings.ordering = draw.OneIn(2) ? Ordering::kKeyed : Ordering::kFifo;
   if (draw.OneIn(5)) settings.max_producers = 1 + draw.Below(3);
   if (draw.OneIn(5)) settings.max_consumers = 1 + draw.Below(3);
-  settings.single_active = settings.dispatch_policy != DispatchPolicy::kSticky && draw.OneIn(6);
+  settings.single_active = draw.OneIn(6);
+  if (draw.OneIn(6)) settings.expires_after_idle = milliseconds(5 + 10 * (50 + draw.Below(1'000)));
   if (draw.OneIn(8)) settings.paused = static_cast<Paused>(2 + draw.Below(3));
   if (draw.OneIn(4)) settings.history_entries = 8;
   // Without a disk a turn has rounds: the model must be able to say when one ends.

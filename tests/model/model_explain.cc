@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "tests/model/full/queue_model.h"
+#include "tests/model/queue_model.h"
 
 namespace mqd::queue::testing {
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -54,6 +55,7 @@ struct ModelMessage {
   ConsumerId consumer = 0;  // 0: nobody's
   bool started = false;
   bool recalled = false;
+  bool with_key = false;  // its key counted at its delivery, or since
   std::int64_t deadline_ms = 0;
 };
 
@@ -114,6 +116,8 @@ struct ModelKey {
   std::string payload;
   std::int64_t first_seen_ms = 0;
   bool pending = false;
+  std::int64_t written_ms = 0;  // first seen, as a life with another clock has said
+  auto age() const { return std::tuple(first_seen_ms, written_ms, sequence); }
 };
 
 /// What is remembered of a producer.

@@ -2,11 +2,12 @@
 
 #include <set>
 
-#include "tests/model/full/queue_model.h"
+#include "tests/model/queue_model.h"
 
 namespace mqd::queue::testing {
 
 void QueueModel::Prepare(ModelWaiter waiter) {
+  Used();
   if (waiters_.empty() && AdmitTransaction(waiter)) return;
   waiters_.push_back(std::move(waiter));
 }
