@@ -1,12 +1,10 @@
 #include "tests/support/crash_file_system.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/assert.h"
-#include "tests/support/temporary_directory.h"
 
 namespace mqd::test {
 namespace {
@@ -16,11 +14,7 @@ using rocksdb::FileOptions;
 using rocksdb::IODebugContext;
 using rocksdb::IOOptions;
 using rocksdb::IOStatus;
-using Random = std::mt19937_64;
-
-constexpr std::uint64_t kSectorBytes = 512;
-
-std::string DirectoryOf(const std::string& path) { return fs::path(path).parent_path(); }
+using rocksdb::Slice;
 
 /// "a//b" and "a/b/" are "a/b": RocksDB writes all of them.
 std::string Tidy(const std::string& path) {
@@ -29,28 +23,7 @@ std::string Tidy(const std::string& path) {
   return tidy;
 }
 
-/// Turns the file at `path`, of which the first `synced` bytes are safe, into what a cut leaves.
-void CutFile(const std::string& path, std::uint64_t synced, Remains remains, Random& random) {
-  const std::uint64_t size = fs::file_size(path);
-  if (remains == Remains::kAll || size <= synced) return;
-  const std::uint64_t left =
-      remains == Remains::kNothing ? synced : synced + random() % (size - synced + 1);
-  // RocksDB refuses a manifest with a torn end (FORMAT.md, "Recovery"); it takes one that is cut.
-  const bool tears = fs::path(path).filename().string().rfind("MANIFEST", 0) != 0;
-  if (remains != Remains::kTorn || !tears) return fs::resize_file(path, left);
-  // The new length may be durable although the bytes behind the last sync are not.
-  std::string bytes = ReadFile(path);
-  if (random() % 2) bytes.resize(left);
-  for (std::uint64_t at = synced; at < bytes.size(); at = (at / kSectorBytes + 1) * kSectorBytes) {
-    const std::uint64_t end =
-        std::min<std::uint64_t>(bytes.size(), (at / kSectorBytes + 1) * kSectorBytes);
-    const std::uint64_t fate = random() % 8;
-    for (std::uint64_t i = at; fate < 3 && i < end; ++i) {
-      bytes[i] = fate < 2 ? '\0' : static_cast<char>(random());
-    }
-  }
-  WriteFile(path, bytes);
-}
+std::string NameOf(const std::string& path) { return fs::path(path).filename(); }
 
 }  // namespace
 
@@ -58,40 +31,42 @@ void CutFile(const std::string& path, std::uint64_t synced, Remains remains, Ran
 class CrashFileSystem::WritableFile final : public rocksdb::FSWritableFileOwnerWrapper {
  public:
   WritableFile(std::unique_ptr<FSWritableFile> file, CrashFileSystem& system,
-               std::shared_ptr<Node> node)
-      : FSWritableFileOwnerWrapper(std::move(file)), system_(system), node_(std::move(node)) {}
+               CrashState::Inode inode)
+      : FSWritableFileOwnerWrapper(std::move(file)), system_(system), inode_(inode) {}
 
-  IOStatus Append(const rocksdb::Slice& data, const IOOptions& options,
-                  IODebugContext* debug) override {
+  IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
+    system_.StallAt(Call::kAppend);
     base::MutexLock lock(system_.mutex_);
-    if (IOStatus status = system_.Operate(); !status.ok()) return status;
-    IOStatus status = target()->Append(data, options, debug);
-    if (status.ok()) node_->written += data.size();
-    return status;
+    const IOStatus fault = system_.Operate(Call::kAppend);
+    if (!fault.ok() && system_.fault_->kind != FaultKind::kShortWrite) return fault;
+    const Slice part(data.data(), fault.ok() ? data.size() : data.size() / 2);
+    IOStatus status = target()->Append(part, options, debug);
+    if (status.ok()) system_.state_.Append(inode_, part.size());
+    return fault.ok() ? status : fault;
   }
-  IOStatus Append(const rocksdb::Slice& data, const IOOptions& options,
-                  const rocksdb::DataVerificationInfo&, IODebugContext* debug) override {
+  IOStatus Append(const Slice& data, const IOOptions& options, const rocksdb::DataVerificationInfo&,
+                  IODebugContext* debug) override {
     return Append(data, options, debug);
   }
-  IOStatus PositionedAppend(const rocksdb::Slice&, std::uint64_t, const IOOptions&,
+  IOStatus PositionedAppend(const Slice&, std::uint64_t, const IOOptions&,
                             IODebugContext*) override {
     return IOStatus::NotSupported("direct writes");
   }
-  IOStatus PositionedAppend(const rocksdb::Slice&, std::uint64_t, const IOOptions&,
+  IOStatus PositionedAppend(const Slice&, std::uint64_t, const IOOptions&,
                             const rocksdb::DataVerificationInfo&, IODebugContext*) override {
     return IOStatus::NotSupported("direct writes");
   }
   IOStatus Truncate(std::uint64_t size, const IOOptions& options, IODebugContext* debug) override {
     base::MutexLock lock(system_.mutex_);
-    if (IOStatus status = system_.Operate(); !status.ok()) return status;
-    node_->written = std::min(node_->written, size);
-    node_->synced = std::min(node_->synced, size);
+    if (IOStatus status = system_.Operate(Call::kTruncate); !status.ok()) return status;
+    system_.state_.Truncate(inode_, size);
     return target()->Truncate(size, options, debug);
   }
   IOStatus Sync(const IOOptions&, IODebugContext*) override {
+    system_.StallAt(Call::kSync);
     base::MutexLock lock(system_.mutex_);
-    if (IOStatus status = system_.Operate(); !status.ok()) return status;
-    node_->synced = node_->written;
+    if (IOStatus status = system_.Operate(Call::kSync); !status.ok()) return status;
+    system_.state_.Sync(inode_);
     return IOStatus::OK();
   }
   IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
@@ -110,28 +85,65 @@ class CrashFileSystem::WritableFile final : public rocksdb::FSWritableFileOwnerW
 
  private:
   CrashFileSystem& system_;
-  const std::shared_ptr<Node> node_;
+  const CrashState::Inode inode_;
+};
+
+class CrashFileSystem::SequentialFile final : public rocksdb::FSSequentialFileOwnerWrapper {
+ public:
+  SequentialFile(std::unique_ptr<FSSequentialFile> file, CrashFileSystem& system)
+      : FSSequentialFileOwnerWrapper(std::move(file)), system_(system) {}
+
+  IOStatus Read(std::size_t size, const IOOptions& options, Slice* result, char* scratch,
+                IODebugContext* debug) override {
+    if (IOStatus status = system_.Read(); !status.ok()) return status;
+    return FSSequentialFileWrapper::Read(size, options, result, scratch, debug);
+  }
+
+ private:
+  CrashFileSystem& system_;
+};
+
+class CrashFileSystem::RandomAccessFile final : public rocksdb::FSRandomAccessFileOwnerWrapper {
+ public:
+  RandomAccessFile(std::unique_ptr<FSRandomAccessFile> file, CrashFileSystem& system)
+      : FSRandomAccessFileOwnerWrapper(std::move(file)), system_(system) {}
+
+  IOStatus Read(std::uint64_t offset, std::size_t size, const IOOptions& options, Slice* result,
+                char* scratch, IODebugContext* debug) const override {
+    if (IOStatus status = system_.Read(); !status.ok()) return status;
+    return FSRandomAccessFileWrapper::Read(offset, size, options, result, scratch, debug);
+  }
+
+ private:
+  CrashFileSystem& system_;
 };
 
 class CrashFileSystem::Directory final : public rocksdb::FSDirectory {
  public:
-  Directory(CrashFileSystem& system, std::string path) : system_(system), path_(std::move(path)) {}
+  explicit Directory(CrashFileSystem& system) : system_(system) {}
 
   IOStatus Fsync(const IOOptions&, IODebugContext*) override {
     base::MutexLock lock(system_.mutex_);
-    if (IOStatus status = system_.Operate(); !status.ok()) return status;
-    system_.changes_.erase(path_);
+    if (IOStatus status = system_.Operate(Call::kSyncDirectory); !status.ok()) return status;
+    system_.state_.SyncDirectory();
     return IOStatus::OK();
   }
   IOStatus Close(const IOOptions&, IODebugContext*) override { return IOStatus::OK(); }
 
  private:
   CrashFileSystem& system_;
-  const std::string path_;
 };
 
-CrashFileSystem::CrashFileSystem(std::string attic)
-    : FileSystemWrapper(rocksdb::FileSystem::Default()), attic_(std::move(attic)) {}
+CrashFileSystem::CrashFileSystem(std::string database, std::string attic)
+    : FileSystemWrapper(rocksdb::FileSystem::Default()),
+      database_(Tidy(database)),
+      attic_(std::move(attic)) {
+  if (!fs::exists(database_)) return;
+  base::MutexLock lock(mutex_);
+  for (const fs::directory_entry& entry : fs::directory_iterator(database_)) {
+    Keep(entry.path(), state_.Adopt(NameOf(entry.path()), entry.file_size()));
+  }
+}
 
 void CrashFileSystem::CutAt(std::uint64_t operation, Remains remains, std::uint64_t seed,
                             std::function<void()> end) {
@@ -147,9 +159,17 @@ void CrashFileSystem::CutNow() {
   Cut();
 }
 
-void CrashFileSystem::FailFrom(std::uint64_t operation) {
+void CrashFileSystem::Inject(Fault fault) {
   base::MutexLock lock(mutex_);
-  fail_from_ = operation;
+  MQD_ASSERT(fault.nth > 0);
+  calls_to_fault_ = fault.nth;
+  faulted_ = false;
+  fault_ = std::move(fault);
+}
+
+bool CrashFileSystem::faulted() const {
+  base::MutexLock lock(mutex_);
+  return faulted_;
 }
 
 std::uint64_t CrashFileSystem::operations() const {
@@ -157,78 +177,92 @@ std::uint64_t CrashFileSystem::operations() const {
   return operations_;
 }
 
-IOStatus CrashFileSystem::Operate() {
-  if (++operations_ == cut_at_) Cut();
-  return operations_ < fail_from_ ? IOStatus::OK() : IOStatus::IOError("the disk is gone");
+void CrashFileSystem::RecordPoints(std::function<void()> before) {
+  base::MutexLock lock(mutex_);
+  first_point_ = operations_ + 1;
+  before_ = std::move(before);
 }
 
-// From the last change to the first, as far as they are lost; then the bytes of what is left.
+void CrashFileSystem::MaterialisePoint(std::uint64_t operation, Remains remains, std::uint64_t seed,
+                                       const std::string& target) const {
+  CrashState::Random random(seed);
+  base::MutexLock lock(mutex_);
+  points_.at(operation - first_point_).Materialise(attic_, remains, random, target);
+}
+
+void CrashFileSystem::Materialise(Remains remains, std::uint64_t seed,
+                                  const std::string& target) const {
+  CrashState::Random random(seed);
+  base::MutexLock lock(mutex_);
+  state_.Materialise(attic_, remains, random, target);
+}
+
+IOStatus CrashFileSystem::Operate(Call call) {
+  ++operations_;
+  if (before_) {
+    points_.push_back(state_);
+    before_();
+  }
+  if (operations_ == cut_at_) Cut();
+  return FaultAt(call);
+}
+
+IOStatus CrashFileSystem::FaultAt(Call call) {
+  if (!fault_ || fault_->kind == FaultKind::kStall) return IOStatus::OK();
+  if (call != fault_->call && (fault_->call || call == Call::kRead)) return IOStatus::OK();
+  if (calls_to_fault_ > 0) --calls_to_fault_;
+  if (calls_to_fault_ > 0 || (faulted_ && !fault_->stays)) return IOStatus::OK();
+  faulted_ = true;
+  if (fault_->kind != FaultKind::kNoSpace) return IOStatus::IOError("the disk does not answer");
+  IOStatus full = IOStatus::NoSpace("the disk is full");
+  full.SetRetryable(true);  // as RocksDB's own file system says
+  return full;
+}
+
+IOStatus CrashFileSystem::Read() {
+  base::MutexLock lock(mutex_);
+  return FaultAt(Call::kRead);
+}
+
+void CrashFileSystem::StallAt(Call call) {
+  std::function<void()> stall;
+  {
+    base::MutexLock lock(mutex_);
+    if (!fault_ || fault_->kind != FaultKind::kStall || call != fault_->call || faulted_) return;
+    if (--calls_to_fault_ > 0) return;
+    faulted_ = true;
+    stall = fault_->stall;
+  }
+  stall();
+}
+
 void CrashFileSystem::Cut() {
-  for (const auto& [directory, changes] : changes_) {
-    std::size_t kept = remains_ == Remains::kAll ? changes.size() : 0;
-    if (remains_ == Remains::kPrefix || remains_ == Remains::kTorn) {
-      kept = random_() % (changes.size() + 1);
-    }
-    for (std::size_t i = changes.size(); i > kept; --i) TakeBack(changes[i - 1]);
-  }
-  for (const auto& [path, node] : nodes_) {
-    if (fs::exists(path)) CutFile(path, node->synced, remains_, random_);
-  }
+  const std::string left = database_ + ".cut";
+  state_.Materialise(attic_, remains_, random_, left);
+  fs::remove_all(database_);
+  fs::rename(left, database_);
   end_();
   MQD_ASSERT(!"the end of a power cut has returned");
 }
 
-/// Keeps what is at `path` for the case that its deletion is lost.
-std::string CrashFileSystem::Stow(const std::string& path) {
-  std::string stowed = absl::StrCat(attic_, "/", ++stowed_);
-  fs::create_hard_link(path, stowed);
-  return stowed;
-}
-
-std::shared_ptr<CrashFileSystem::Node> CrashFileSystem::Take(const std::string& path) {
-  auto found = nodes_.extract(path);
-  return found.empty() ? nullptr : found.mapped();
-}
-
-void CrashFileSystem::Note(const std::string& path, Change change) {
-  changes_[DirectoryOf(path)].push_back(std::move(change));
-}
-
-void CrashFileSystem::TakeBack(const Change& change) {
-  if (!change.made.empty()) {
-    Take(change.made);
-    fs::remove(change.made);
-  }
-  if (!change.moved_from.empty()) {
-    fs::rename(change.moved_to, change.moved_from);
-    if (const std::shared_ptr<Node> node = Take(change.moved_to)) nodes_[change.moved_from] = node;
-  }
-  if (!change.stowed.empty()) {
-    fs::rename(change.stowed, change.deleted);
-    if (change.node) nodes_[change.deleted] = change.node;
-  }
+void CrashFileSystem::Keep(const std::string& path, CrashState::Inode inode) {
+  fs::create_hard_link(path, absl::StrCat(attic_, "/", inode));
 }
 
 IOStatus CrashFileSystem::NewWritableFile(const std::string& path, const FileOptions& options,
                                           std::unique_ptr<rocksdb::FSWritableFile>* result,
                                           IODebugContext* debug) {
-  const std::string name = Tidy(path);
+  MQD_ASSERT(fs::path(Tidy(path)).parent_path() == database_);
   std::unique_ptr<rocksdb::FSWritableFile> file;
   base::MutexLock lock(mutex_);
-  if (IOStatus status = Operate(); !status.ok()) return status;
-  Change change{.made = name};
-  if (fs::exists(name)) {  // it is emptied; a cut may bring the old contents back
-    change = {.made = name, .deleted = name, .stowed = Stow(name), .node = Take(name)};
-    fs::remove(name);
-  }
-  if (IOStatus status = target()->NewWritableFile(name, options, &file, debug); !status.ok()) {
-    return status;
-  }
-  auto node = std::make_shared<Node>();
-  nodes_[name] = node;
-  Note(name, std::move(change));
-  *result = std::make_unique<WritableFile>(std::move(file), *this, std::move(node));
-  return IOStatus::OK();
+  if (IOStatus status = Operate(Call::kMake); !status.ok()) return status;
+  fs::remove(path);  // not emptied: a cut may bring the old contents back
+  IOStatus status = target()->NewWritableFile(path, options, &file, debug);
+  if (!status.ok()) return status;
+  const CrashState::Inode inode = state_.Make(NameOf(path));
+  Keep(path, inode);
+  *result = std::make_unique<WritableFile>(std::move(file), *this, inode);
+  return status;
 }
 
 // RocksDB does not use these with our options; were it to begin, a test should fail and not lie.
@@ -243,6 +277,24 @@ IOStatus CrashFileSystem::ReuseWritableFile(const std::string&, const std::strin
                                             std::unique_ptr<rocksdb::FSWritableFile>*,
                                             IODebugContext*) {
   return IOStatus::NotSupported("ReuseWritableFile");
+}
+
+IOStatus CrashFileSystem::NewSequentialFile(const std::string& path, const FileOptions& options,
+                                            std::unique_ptr<rocksdb::FSSequentialFile>* result,
+                                            IODebugContext* debug) {
+  std::unique_ptr<rocksdb::FSSequentialFile> file;
+  IOStatus status = target()->NewSequentialFile(path, options, &file, debug);
+  if (status.ok()) *result = std::make_unique<SequentialFile>(std::move(file), *this);
+  return status;
+}
+
+IOStatus CrashFileSystem::NewRandomAccessFile(const std::string& path, const FileOptions& options,
+                                              std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
+                                              IODebugContext* debug) {
+  std::unique_ptr<rocksdb::FSRandomAccessFile> file;
+  IOStatus status = target()->NewRandomAccessFile(path, options, &file, debug);
+  if (status.ok()) *result = std::make_unique<RandomAccessFile>(std::move(file), *this);
+  return status;
 }
 
 IOStatus CrashFileSystem::NewRandomRWFile(const std::string&, const FileOptions&,
@@ -265,41 +317,25 @@ IOStatus CrashFileSystem::NewDirectory(const std::string& path, const IOOptions&
                                        std::unique_ptr<rocksdb::FSDirectory>* result,
                                        IODebugContext*) {
   if (!fs::is_directory(path)) return IOStatus::PathNotFound(path);
-  *result = std::make_unique<Directory>(*this, Tidy(path));
+  *result = std::make_unique<Directory>(*this);
   return IOStatus::OK();
 }
 
 IOStatus CrashFileSystem::DeleteFile(const std::string& path, const IOOptions& options,
                                      IODebugContext* debug) {
-  const std::string name = Tidy(path);
   base::MutexLock lock(mutex_);
-  if (IOStatus status = Operate(); !status.ok()) return status;
-  if (!fs::exists(name)) return target()->DeleteFile(name, options, debug);
-  const std::string stowed = Stow(name);
-  IOStatus status = target()->DeleteFile(name, options, debug);
-  if (status.ok()) {
-    Note(name, {.deleted = name, .stowed = stowed, .node = Take(name)});
-  }
+  if (IOStatus status = Operate(Call::kDelete); !status.ok()) return status;
+  IOStatus status = target()->DeleteFile(path, options, debug);
+  if (status.ok() && state_.Has(NameOf(path))) state_.Remove(NameOf(path));
   return status;
 }
 
 IOStatus CrashFileSystem::RenameFile(const std::string& from, const std::string& to,
                                      const IOOptions& options, IODebugContext* debug) {
-  const std::string old_name = Tidy(from);
-  const std::string new_name = Tidy(to);
-  MQD_ASSERT(DirectoryOf(old_name) == DirectoryOf(new_name));
   base::MutexLock lock(mutex_);
-  if (IOStatus status = Operate(); !status.ok()) return status;
-  Change change{.moved_from = old_name, .moved_to = new_name};
-  if (fs::exists(new_name)) {
-    change.deleted = new_name;
-    change.stowed = Stow(new_name);
-  }
-  IOStatus status = target()->RenameFile(old_name, new_name, options, debug);
-  if (!status.ok()) return status;
-  change.node = Take(new_name);
-  if (const std::shared_ptr<Node> node = Take(old_name)) nodes_[new_name] = node;
-  Note(new_name, std::move(change));
+  if (IOStatus status = Operate(Call::kRename); !status.ok()) return status;
+  IOStatus status = target()->RenameFile(from, to, options, debug);
+  if (status.ok() && state_.Has(NameOf(from))) state_.Rename(NameOf(from), NameOf(to));
   return status;
 }
 

@@ -1,54 +1,85 @@
 #pragma once
 
-// crash_file_system.h: a file system that forgets, at a power cut, what was never synced.
+// crash_file_system.h: a file system that forgets, at a power cut, what was never synced, and that
+// fails at the call a test names.
 //
-// Writes go to real files at once, so that RocksDB reads back what it wrote. What a power cut may
-// take is kept book of: of each file the bytes behind its last sync, of each directory the entries
-// made, renamed or deleted since its last sync. A cut turns the real files into what the next
-// start finds, and then ends the process by the function it was given: nothing of it runs on.
+// Writes go to real files at once, so that RocksDB reads back what it wrote; crash_state.h keeps
+// book of what a power cut may take. A cut ends the process by the function it was given, so that
+// nothing of it runs on; or the state in front of each operation is recorded in one run, and every
+// one of them is made into a directory later.
 //
 // Threads: RocksDB's calls: any. The rest: one at a time, before or between them.
-// Ownership: `attic` is an empty directory outside the database, on the same volume, for deleted
-//            files that a cut brings back. What is there before the first call counts as durable.
-// Limits: The operation at which the cut falls is exact; which one RocksDB's background threads
-//            have come to by then is not, so a seed repeats a run nearly. Made directories and
-//            the info log are never lost. Nothing is ever really synced.
+// Ownership: `database` is the directory that is kept book of; what is there at the beginning
+//            counts as durable. `attic` is an empty directory beside it, on the same volume.
+// Limits: The operation at which a cut falls is exact; which one RocksDB's background threads
+//            have come to by then is not, so a seed repeats a run nearly. The info log is never
+//            lost. Nothing is ever really synced.
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
-#include <random>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "proto/base/mutex.h"
 #include "rocksdb/file_system.h"
+#include "tests/support/crash_state.h"
 
 namespace mqd::test {
 
-/// What is left of the bytes and entries that were not synced.
-enum class Remains : std::uint8_t {
-  kNothing,  // they are all gone
-  kPrefix,   // of each file a part from its front; of each directory the older changes
-  kTorn,     // as kPrefix, but sectors of the rest may be zeroes or garbage; not in a MANIFEST
-  kAll,      // the end of the process rather than of the power
+/// A kind of call. All but kRead are operations, at each of which the power may be cut.
+enum class Call : std::uint8_t {
+  kMake,
+  kAppend,
+  kTruncate,
+  kSync,
+  kSyncDirectory,
+  kRename,
+  kDelete,
+  kRead
+};
+
+enum class FaultKind : std::uint8_t {
+  kIoError,     // EIO; nothing is done
+  kNoSpace,     // ENOSPC; nothing is done
+  kShortWrite,  // EIO, and of an append the front half is written
+  kStall,       // it succeeds, after `stall` has returned
+};
+
+struct Fault {
+  std::optional<Call> call;  // unset: any operation
+  std::uint64_t nth = 1;     // of them, from now on
+  FaultKind kind = FaultKind::kIoError;
+  bool stays = false;           // and all behind it
+  std::function<void()> stall;  // other calls go on meanwhile
 };
 
 class CrashFileSystem final : public rocksdb::FileSystemWrapper {
  public:
-  explicit CrashFileSystem(std::string attic);
+  CrashFileSystem(std::string database, std::string attic);
   const char* Name() const override { return "CrashFileSystem"; }
 
-  /// Cuts the power instead of doing the operation of this number. An operation is anything that
-  /// writes, syncs, makes, renames or deletes; the first one is 1. `end` must not return.
+  /// Cuts the power instead of doing the operation of this number. The first one is 1. `end` must
+  /// not return.
   void CutAt(std::uint64_t operation, Remains remains, std::uint64_t seed,
              std::function<void()> end);
   /// Cuts now, with the remains and the end that were given.
   void CutNow();
-  /// From this operation on, all fail; nothing is lost.
-  void FailFrom(std::uint64_t operation);
+  /// In the place of the fault before.
+  void Inject(Fault fault);
+  /// Whether the fault has come.
+  bool faulted() const;
   std::uint64_t operations() const;
+
+  /// Keeps the state in front of each operation from now on, and calls `before` there: it must not
+  /// call back.
+  void RecordPoints(std::function<void()> before);
+  /// Makes `target` what a power cut in front of `operation`, which was recorded, leaves.
+  void MaterialisePoint(std::uint64_t operation, Remains remains, std::uint64_t seed,
+                        const std::string& target) const;
+  /// The same for now.
+  void Materialise(Remains remains, std::uint64_t seed, const std::string& target) const;
 
   rocksdb::IOStatus NewWritableFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
@@ -60,6 +91,13 @@ class CrashFileSystem final : public rocksdb::FileSystemWrapper {
                                       const rocksdb::FileOptions& options,
                                       std::unique_ptr<rocksdb::FSWritableFile>* result,
                                       rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus NewSequentialFile(const std::string& path, const rocksdb::FileOptions& options,
+                                      std::unique_ptr<rocksdb::FSSequentialFile>* result,
+                                      rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus NewRandomAccessFile(const std::string& path,
+                                        const rocksdb::FileOptions& options,
+                                        std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
+                                        rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus NewRandomRWFile(const std::string& path, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSRandomRWFile>* result,
                                     rocksdb::IODebugContext* debug) override;
@@ -80,44 +118,40 @@ class CrashFileSystem final : public rocksdb::FileSystemWrapper {
 
  private:
   class WritableFile;
+  class SequentialFile;
+  class RandomAccessFile;
   class Directory;
 
-  /// A file, whatever its name is by now.
-  struct Node {
-    std::uint64_t written = 0;
-    std::uint64_t synced = 0;
-  };
-
-  /// One change of a directory: what to do, in this order, when it is lost.
-  struct Change {
-    std::string made;  // remove it
-    std::string moved_from;
-    std::string moved_to;  // give it its old name again
-    std::string deleted;
-    std::string stowed;          // bring it back from here
-    std::shared_ptr<Node> node;  // of what was deleted; null when all of it is durable
-  };
-
   /// Before each operation: counts it, and does not return when the cut falls here.
-  rocksdb::IOStatus Operate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  rocksdb::IOStatus Operate(Call call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// The fault, if it is at this call.
+  rocksdb::IOStatus FaultAt(Call call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  rocksdb::IOStatus Read();
+  /// Waits when the fault is a stall at this call.
+  void StallAt(Call call);
   void Cut() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::string Stow(const std::string& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::shared_ptr<Node> Take(const std::string& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Note(const std::string& path, Change change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void TakeBack(const Change& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// Keeps the bytes of the file at `path`, whatever becomes of its name.
+  void Keep(const std::string& path, CrashState::Inode inode) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  const std::string database_;
   const std::string attic_;
   // Held through each operation, the real one included: at a cut nothing else is under way.
   mutable base::Mutex mutex_;
-  std::map<std::string, std::shared_ptr<Node>> nodes_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::vector<Change>> changes_ ABSL_GUARDED_BY(mutex_);  // by directory
+  CrashState state_ ABSL_GUARDED_BY(mutex_);
   std::uint64_t operations_ ABSL_GUARDED_BY(mutex_) = 0;
+
   std::uint64_t cut_at_ ABSL_GUARDED_BY(mutex_) = UINT64_MAX;
-  std::uint64_t fail_from_ ABSL_GUARDED_BY(mutex_) = UINT64_MAX;
-  Remains remains_ ABSL_GUARDED_BY(mutex_) = Remains::kNothing;
-  std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
+  Remains remains_ ABSL_GUARDED_BY(mutex_);
+  CrashState::Random random_ ABSL_GUARDED_BY(mutex_);
   std::function<void()> end_ ABSL_GUARDED_BY(mutex_);
-  std::uint64_t stowed_ ABSL_GUARDED_BY(mutex_) = 0;
+
+  std::optional<Fault> fault_ ABSL_GUARDED_BY(mutex_);
+  std::uint64_t calls_to_fault_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool faulted_ ABSL_GUARDED_BY(mutex_) = false;
+
+  std::function<void()> before_ ABSL_GUARDED_BY(mutex_);  // null: points are not recorded
+  std::uint64_t first_point_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<CrashState> points_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace mqd::test
