@@ -1,12 +1,16 @@
 #include "storage/rocks_database.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "proto/base/mutex.h"
 #include "rocksdb/env.h"
 #include "rocksdb/listener.h"
+#include "rocksdb/sst_file_reader.h"
 #include "storage/byte_codec.h"
 #include "storage/node_rows.h"
 #include "storage/record_codec.h"
@@ -53,6 +57,24 @@ std::unique_ptr<rocksdb::Iterator> IteratorUnder(rocksdb::DB& db,
   return std::unique_ptr<rocksdb::Iterator>(db.NewIterator(options, family));
 }
 
+/// The table files that cannot be read. RocksDB says so of some by naming the manifest.
+std::string DamagedTables(rocksdb::Env& env, const std::string& path) {
+  rocksdb::Options options;
+  options.env = &env;
+  std::vector<std::string> names;
+  std::vector<std::string> damaged;
+  env.GetChildren(path, &names).PermitUncheckedError();
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    if (!absl::EndsWith(name, ".sst")) continue;
+    rocksdb::SstFileReader reader(options);
+    rocksdb::Status status = reader.Open(absl::StrCat(path, "/", name));
+    if (status.ok()) status = reader.VerifyChecksum(rocksdb::ReadOptions());
+    if (!status.ok()) damaged.push_back(absl::StrCat(name, " (", status.ToString(), ")"));
+  }
+  return absl::StrJoin(damaged, ", ");
+}
+
 }  // namespace
 
 std::string BehindPrefix(std::string prefix) {
@@ -77,7 +99,10 @@ absl::StatusOr<std::unique_ptr<RocksDatabase>> RocksDatabase::Open(const Options
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened = rocksdb::DB::Open(
       db_options, options.path, FamilyDescriptors(options.budget), &database->families_, &db);
-  if (!opened.ok()) return OpenFailure(opened, options.path);
+  if (!opened.ok()) {
+    return OpenFailure(opened, options.path,
+                       opened.IsCorruption() ? DamagedTables(*database->env_, options.path) : "");
+  }
   database->db_.reset(db);
   return database;
 }

@@ -42,6 +42,8 @@ class RocksDatabase {
     return families_[1 + static_cast<std::size_t>(table)];
   }
 
+  /// Path of the log with the last record that the open took; empty when there was none.
+  const std::string& last_log() const { return log_order_.last_log(); }
   /// What a flush or compaction has run into; OK while there is nothing.
   absl::Status background_fault() const;
   absl::StatusOr<std::uint64_t> FreeBytes() const;

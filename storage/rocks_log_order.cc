@@ -31,6 +31,7 @@ rocksdb::WalFilter::WalProcessingOption RocksLogOrder::LogRecordFound(
   if (!next_ && !lost_) lost_ = !BeginsWithARecord(log_file_name);
   if (lost_ || first != next_.value_or(first)) return WalProcessingOption::kIgnoreCurrentRecord;
   next_ = first + batch.Count();
+  if (log_file_name != last_log_) last_log_ = log_file_name;
   return WalProcessingOption::kContinueProcessing;
 }
 

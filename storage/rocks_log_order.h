@@ -28,7 +28,11 @@ class RocksLogOrder final : public rocksdb::WalFilter {
                                      const rocksdb::WriteBatch& batch,
                                      rocksdb::WriteBatch* new_batch, bool* batch_changed) override;
 
+  /// Path of the log that the last record which was taken stands in; empty when there was none.
+  const std::string& last_log() const { return last_log_; }
+
  private:
+  std::string last_log_;
   std::optional<std::uint64_t> next_;  // unset before the first record
   bool lost_ = false;                  // it is not known where the log should go on
 };

@@ -36,15 +36,31 @@ absl::Status NodeRowFailure(const DataDir& directory, const std::string& key,
                        : ""));
 }
 
+/// Where the log stopped being readable.
+std::string EndOfTheLog(const DataDir& directory, const std::string& last_log) {
+  if (!last_log.empty()) {
+    return absl::StrCat("The last record that could be read is in ",
+                        fs::path(last_log).filename().string());
+  }
+  std::error_code error;
+  std::string first;
+  for (const fs::directory_entry& entry :
+       fs::directory_iterator(directory.kept_logs_path(), error)) {
+    const std::string name = entry.path().filename();
+    if (entry.file_size(error) > 0 && (first.empty() || name < first)) first = name;
+  }
+  return first.empty() ? "There is no log" : absl::StrCat("No record could be read of ", first);
+}
+
 absl::Status CheckIdentity(const DataDir& directory, const RocksDatabase& database) {
   absl::StatusOr<std::string> value = database.GetNodeRow(IdentityRowKey());
   if (absl::IsNotFound(value.status()) && directory.initialising()) {
     return WriteIdentity(directory, database);
   }
   if (absl::IsNotFound(value.status())) {
-    return absl::DataLossError(absl::StrCat("the database in ", directory.path(),
-                                            " has no identity row: it is empty or not whole; "
-                                            "restore the data directory from a backup"));
+    return absl::DataLossError(absl::StrCat(
+        "the database in ", directory.path(), " has no identity row: it is empty or not whole. ",
+        EndOfTheLog(directory, database.last_log()), "; restore the data directory from a backup"));
   }
   if (!value.ok()) return NodeRowFailure(directory, IdentityRowKey(), value.status());
   absl::StatusOr<IdentityRow> row = DecodeIdentityRow(*value);
@@ -99,13 +115,12 @@ absl::StatusOr<CommitWatermark> OpenWatermark(const DataDir& directory, bool acc
       "a backup, or start once with accept_data_loss to go on"));
 }
 
-absl::Status ConfirmedGroupsMissing(const DataDir& directory, std::uint64_t found,
-                                    std::uint64_t confirmed) {
+absl::Status ConfirmedGroupsMissing(const DataDir& directory, const std::string& last_log,
+                                    std::uint64_t found, std::uint64_t confirmed) {
   return absl::DataLossError(absl::StrCat(
       "the log in ", directory.path(), " ends at group ", found, " but group ", confirmed,
-      " was confirmed: ", confirmed - found,
-      " groups of confirmed messages are missing. The log as "
-      "it was found is in ",
+      " was confirmed: ", confirmed - found, " groups of confirmed messages are missing. ",
+      EndOfTheLog(directory, last_log), "; the log as it was found is in ",
       directory.kept_logs_path(),
       "; restore the data directory from a backup, or start once with accept_data_loss to go on "
       "without them"));
@@ -144,7 +159,8 @@ absl::StatusOr<Recovered> Recover(const DataDir& directory, const RocksDatabase&
   if (!watermark.ok()) return watermark.status();
   if (head->group < watermark->group()) {
     if (!accept_data_loss) {
-      return ConfirmedGroupsMissing(directory, head->group, watermark->group());
+      return ConfirmedGroupsMissing(directory, database.last_log(), head->group,
+                                    watermark->group());
     }
     head->group = watermark->group();  // so that numbers of lost groups are not used again
   }

@@ -2,6 +2,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 
 namespace mqd::storage {
 namespace {
@@ -51,10 +52,14 @@ std::string RowName(absl::string_view table, absl::string_view key) {
   return absl::StrCat("table ", table, ", row ", absl::BytesToHexString(key));
 }
 
-absl::Status OpenFailure(const rocksdb::Status& status, const std::string& path) {
+absl::Status OpenFailure(const rocksdb::Status& status, const std::string& path,
+                         absl::string_view damaged) {
   if (status.ok()) return absl::OkStatus();
-  return absl::Status(CodeOf(status), absl::StrCat("cannot open the database ", path, ": ",
-                                                   status.ToString(), "; ", Advice(status)));
+  // RocksDB looks for a missing table file under an old ending last, and names that.
+  const std::string what = absl::StrReplaceAll(status.ToString(), {{".ldb", ".sst"}});
+  return absl::Status(CodeOf(status), absl::StrCat("cannot open the database ", path, ": ", what,
+                                                   damaged.empty() ? "" : "; damaged: ", damaged,
+                                                   "; ", Advice(status)));
 }
 
 }  // namespace mqd::storage

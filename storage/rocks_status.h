@@ -18,7 +18,9 @@ absl::Status FromRocks(const rocksdb::Status& status, absl::string_view doing);
 /// "table chunks, row 0000..": how every message about a row names it.
 std::string RowName(absl::string_view table, absl::string_view key);
 
-/// A failure of opening the database at `path`, with what to do about it.
-absl::Status OpenFailure(const rocksdb::Status& status, const std::string& path);
+/// A failure of opening the database at `path`, with what to do about it. `damaged` names files
+/// that cannot be read; empty when there are none.
+absl::Status OpenFailure(const rocksdb::Status& status, const std::string& path,
+                         absl::string_view damaged);
 
 }  // namespace mqd::storage
