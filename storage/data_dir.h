@@ -48,6 +48,7 @@ class DataDir {
   const std::string& path() const { return path_; }
   std::string database_path() const { return path_ + "/db"; }
   std::string watermark_path() const { return path_ + "/WATERMARK"; }
+  std::string manifest_mark_path() const { return path_ + "/MANIFEST-SYNCED"; }
   std::string kept_logs_path() const { return path_ + "/kept-logs"; }
 
  private:

@@ -14,6 +14,7 @@
 #include "storage/byte_codec.h"
 #include "storage/node_rows.h"
 #include "storage/record_codec.h"
+#include "storage/rocks_manifest_mark.h"
 #include "storage/rocks_status.h"
 
 namespace mqd::storage {
@@ -88,8 +89,21 @@ RocksDatabase::RocksDatabase(std::string path, std::unique_ptr<rocksdb::Env> env
     : path_(std::move(path)), env_(std::move(env)), fault_(std::move(fault)) {}
 
 absl::StatusOr<std::unique_ptr<RocksDatabase>> RocksDatabase::Open(const Options& options) {
-  auto env = rocksdb::NewCompositeEnv(options.file_system ? options.file_system
-                                                          : rocksdb::FileSystem::Default());
+  absl::StatusOr<std::unique_ptr<RocksDatabase>> database = OpenOnce(options);
+  if (!absl::IsDataLoss(database.status()) || options.manifest_mark_path.empty()) return database;
+  const absl::StatusOr<bool> cut =
+      RocksManifestMark::CutTornManifest(options.path, options.manifest_mark_path);
+  if (!cut.ok()) return cut.status();
+  return *cut ? OpenOnce(options) : std::move(database);
+}
+
+absl::StatusOr<std::unique_ptr<RocksDatabase>> RocksDatabase::OpenOnce(const Options& options) {
+  std::shared_ptr<rocksdb::FileSystem> files =
+      options.file_system ? options.file_system : rocksdb::FileSystem::Default();
+  if (!options.manifest_mark_path.empty()) {
+    files = std::make_shared<RocksManifestMark>(std::move(files), options.manifest_mark_path);
+  }
+  auto env = rocksdb::NewCompositeEnv(std::move(files));
   std::unique_ptr<RocksDatabase> database(
       new RocksDatabase(options.path, std::move(env), std::make_shared<BackgroundFault>()));
   rocksdb::DBOptions db_options =

@@ -31,8 +31,10 @@ class RocksDatabase {
     bool create = false;
     RocksBudget budget;
     std::shared_ptr<rocksdb::FileSystem> file_system;  // null: the machine's
+    std::string manifest_mark_path;                    // of RocksManifestMark; empty: none
   };
 
+  /// With a mark, the end of the manifest that a power cut has torn is cut off when it must be.
   static absl::StatusOr<std::unique_ptr<RocksDatabase>> Open(const Options& options);
   ~RocksDatabase();
 
@@ -62,6 +64,7 @@ class RocksDatabase {
                                                       ChunkKey key) const;
 
  private:
+  static absl::StatusOr<std::unique_ptr<RocksDatabase>> OpenOnce(const Options& options);
   RocksDatabase(std::string path, std::unique_ptr<rocksdb::Env> env,
                 std::shared_ptr<BackgroundFault> fault);
 

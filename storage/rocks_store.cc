@@ -46,7 +46,8 @@ absl::StatusOr<std::unique_ptr<RocksDatabase>> OpenDatabase(
   return RocksDatabase::Open({.path = directory.database_path(),
                               .create = directory.initialising(),
                               .budget = {options.memtable_bytes, options.block_cache_bytes},
-                              .file_system = std::move(file_system)});
+                              .file_system = std::move(file_system),
+                              .manifest_mark_path = directory.manifest_mark_path()});
 }
 
 }  // namespace

@@ -114,12 +114,8 @@ void CrashState::Materialise(const std::string& attic, Remains remains, Random& 
     const Extent& extent = extents_[inode];
     MQD_ASSERT(bytes.size() >= extent.written);
     bytes.resize(extent.written);
-    // RocksDB refuses a manifest with a torn end (FORMAT.md, "Recovery"); it takes one that is cut.
-    const bool tears = !name.starts_with("MANIFEST") || remains.bytes == Bytes::kWritten;
-    WriteFile(
-        absl::StrCat(target, "/", name),
-        Cut(std::move(bytes), extent.synced,
-            tears || remains.bytes == Bytes::kSynced ? remains.bytes : Bytes::kPrefix, random));
+    WriteFile(absl::StrCat(target, "/", name),
+              Cut(std::move(bytes), extent.synced, remains.bytes, random));
   }
 }
 

@@ -273,6 +273,35 @@ TEST_F(RocksOpenTest, DamagedManifestIsRefusedWithAdvice) {
                                        HasSubstr("restore it from a backup")));
 }
 
+// Behind its last sync a power cut may leave anything; in front of it nothing may be missing.
+TEST_F(RocksOpenTest, GarbageBehindTheLastSyncOfTheManifestNeedsNoOperator) {
+  Fill(3);
+  std::string current = test::ReadFile(path_ + "/db/CURRENT");
+  current.pop_back();
+  const std::string manifest = path_ + "/db/" + current;
+  const std::string good = test::ReadFile(manifest);
+  // Checksum, length and type of a record, and too few bytes to be taken for one that is cut off.
+  const std::string torn = good + std::string("ZZZZ\x08\0\x01", 7) + "garbage!";
+
+  test::WriteFile(manifest, torn);
+  test::DamageFile(manifest, 50);
+  EXPECT_TRUE(absl::IsDataLoss(Open().status())) << "damage in front of it";
+
+  test::WriteFile(manifest, torn);
+  const std::string mark = path_ + "/MANIFEST-SYNCED";
+  const std::string marked = test::ReadFile(mark);
+  fs::remove(mark);
+  EXPECT_TRUE(absl::IsDataLoss(Open().status())) << "nobody knows what was synced";
+  EXPECT_EQ(test::ReadFile(manifest), torn);
+
+  test::WriteFile(mark, marked);
+  auto store = Open();
+  ASSERT_TRUE(store.ok()) << MessageOf(store.status());
+  int rows = 0;
+  EXPECT_TRUE(ScanChunks(**store, &rows).ok());
+  EXPECT_EQ(rows, 3);
+}
+
 /// A log of single-message batches, one of which ends where a block of the log does.
 class LogHoleTest : public RocksOpenTest {
  protected:
