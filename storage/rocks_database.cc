@@ -27,6 +27,13 @@ class BackgroundFault : public rocksdb::EventListener {
     if (first_.ok()) first_ = FromRocks(*error, "flush or compact the database");
   }
 
+  // After ENOSPC RocksDB would go on by itself, whatever max_bgerror_resume_count says, and flush
+  // some tables of a log that was not synced: a power cut would then leave half a batch.
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status,
+                            bool* auto_recovery) override {
+    *auto_recovery = false;
+  }
+
   absl::Status first() const {
     base::MutexLock lock(mutex_);
     return first_;
