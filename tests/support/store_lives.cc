@@ -187,6 +187,7 @@ void StoreLives::BeCut(const Life& life, LifeReport& report) {
     files->CutNow();
   }
   report.operations_to_open = files->operations();
+  if (life.fault_at_start) files->Inject({.nth = UINT64_MAX});  // the open alone is tried
   const std::size_t found = CheckWhatIsThere(**store);
   if (::testing::Test::HasFailure()) EndTheProcess();
   history_.Keep(found);
