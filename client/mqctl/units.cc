@@ -17,6 +17,9 @@ constexpr Unit kSizes[] = {{"GiB", 1ULL << 30}, {"MiB", 1ULL << 20}, {"KiB", 1UL
 constexpr Unit kDurations[] = {
     {"d", 86'400'000}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1'000}, {"ms", 1}};
 constexpr std::uint64_t kMost = std::uint64_t{1} << 62;
+/// Since 1970: what the clock of the system can count.
+constexpr std::int64_t kMostSeconds =
+    std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::duration::max()).count();
 
 absl::StatusOr<std::uint64_t> Parse(const std::string& text, std::span<const Unit> units,
                                     const char* example) {
@@ -71,7 +74,11 @@ absl::StatusOr<std::chrono::system_clock::time_point> ParseTime(const std::strin
     return absl::InvalidArgumentError("\"" + text +
                                       "\": write a time in UTC, as in 2026-01-31T12:00:00Z");
   }
-  return std::chrono::system_clock::from_time_t(timegm(&utc)) + std::chrono::milliseconds(ms);
+  const std::time_t seconds = timegm(&utc);
+  if (seconds < 0 || seconds >= kMostSeconds) {
+    return absl::InvalidArgumentError("\"" + text + "\": write a time from 1970 to 2262");
+  }
+  return std::chrono::system_clock::from_time_t(seconds) + std::chrono::milliseconds(ms);
 }
 
 std::string FormatSize(std::uint64_t bytes) { return Format(bytes, kSizes); }

@@ -66,8 +66,9 @@ TEST(UnitsTest, TimesAreUtcAndComplete) {
   const auto epoch = std::chrono::system_clock::time_point();
   EXPECT_EQ(*ParseTime("1970-01-02T00:00:01Z"), epoch + milliseconds(86'401'000));
   EXPECT_EQ(*ParseTime("1970-01-01T00:00:00.25Z"), epoch + milliseconds(250));
-  for (const char* bad : {"", "1970-01-01", "1970-01-01T00:00:00", "1970-01-01T00:00:00.Z",
-                          "1970-01-01T00:00:00+01:00", "10m"}) {
+  for (const char* bad :
+       {"", "1970-01-01", "1970-01-01T00:00:00", "1970-01-01T00:00:00.Z",
+        "1970-01-01T00:00:00+01:00", "10m", "1969-12-31T23:59:59Z", "2926-01-31T12:00:00Z"}) {
     EXPECT_FALSE(ParseTime(bad).ok()) << bad;
   }
 }
