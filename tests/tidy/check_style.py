@@ -11,7 +11,7 @@ import sys
 
 import cpp_text
 
-SKIPPED_DIRECTORIES = {'.git', 'build', '.ccache', '__pycache__', 'node_modules'}
+SKIPPED_DIRECTORIES = {'.git', 'build', '.ccache', '__pycache__', 'node_modules', 'corpus'}
 CPP = ('.cc', '.h')
 LINE_MAX = 100
 WIDE_LINE_MAX = 120
