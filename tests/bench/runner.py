@@ -162,7 +162,7 @@ class Runner:
     def wanted(self, workload, name):
         if self.options.systems and name not in self.options.systems:
             return False
-        if not workload.needs_rate:
+        if not workload.needs_rate or (name == 'mqd' and workload.series == 'backlog'):
             return True
         rate = self.median(workload.needs_of, name, 'end_to_end_per_second')
         return name == 'mqd' if rate is None else rate >= workload.needs_rate

@@ -102,7 +102,7 @@ class BeanstalkdDriver final : public Driver {
   explicit BeanstalkdDriver(const Options& options) : options_(options) {}
 
   std::uint32_t Window(const Options& options) const override {
-    return options.size <= 16'384 ? 256 : 16;
+    return options.size <= 16'384 ? 64 : 16;
   }
   void MakeQueues(const std::vector<std::string>&) override {}
   void DeleteQueues(const std::vector<std::string>&) override {}
