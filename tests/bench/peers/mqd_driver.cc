@@ -91,11 +91,16 @@ class MqdDriver final : public Driver {
 
   void Consume(Sink& sink, const std::vector<std::string>& queues) override {
     const std::shared_ptr<Client> client = ConsumerClient();
+    const bool alone = queues.size() <= kQueuesPerConsumer;
+    std::mutex several;  // each Consumer has a handler thread
     std::vector<std::unique_ptr<Consumer>> consumers;
     for (std::size_t first = 0; first < queues.size(); first += kQueuesPerConsumer) {
       ConsumerOptions options;
       if (options_.phase != "hold") {
-        options.handler = [&sink](Delivery& delivery) { sink.Got(delivery.payload()); };
+        options.handler = [&sink, &several, alone](Delivery& delivery) {
+          const auto lock = alone ? std::unique_lock<std::mutex>() : std::unique_lock(several);
+          sink.Got(delivery.payload());
+        };
       }
       const std::size_t end = std::min(queues.size(), first + kQueuesPerConsumer);
       for (std::size_t i = first; i < end; ++i) options.queues.push_back({.queue = queues[i]});
