@@ -1,5 +1,6 @@
 // mqd_driver.cc: mqd through its public C++ library, one message a call.
 
+#include <condition_variable>
 #include <mutex>
 #include <thread>
 
@@ -26,6 +27,21 @@ template <class T>
 T OrDie(absl::StatusOr<T> result) {
   OrDie(result.status());
   return *std::move(result);
+}
+
+/// Waits until the stream of every publisher or consumer stands.
+template <class Parts>
+void AwaitStreams(const Parts& parts) {
+  std::mutex mutex;
+  std::condition_variable never;
+  std::unique_lock lock(mutex);
+  const auto deadline = std::chrono::steady_clock::now() + minutes(1);
+  for (const auto& part : parts) {
+    while (part->Stats().connects == 0) {
+      never.wait_for(lock, milliseconds(1));
+      if (std::chrono::steady_clock::now() > deadline) Die("a stream did not open in a minute");
+    }
+  }
 }
 
 /// A message whose key is published once more in the end.
@@ -78,6 +94,7 @@ class MqdDriver final : public Driver {
            .unconfirmed_messages_max = std::max<std::size_t>(16, window / queues.size()),
            .full_timeout = minutes(1)})));
     }
+    AwaitStreams(publishers);
     source.AwaitStart();
     std::size_t next = 0;
     while (source.AwaitDue()) {
@@ -106,6 +123,7 @@ class MqdDriver final : public Driver {
       for (std::size_t i = first; i < end; ++i) options.queues.push_back({.queue = queues[i]});
       consumers.push_back(OrDie(client->NewConsumer(std::move(options))));
     }
+    AwaitStreams(consumers);
     sink.Ready();
     sink.AwaitEnd();
     for (const auto& consumer : consumers) consumer->Stop();
