@@ -76,6 +76,7 @@ std::vector<Explanation> QueueExplainer::Of(const ExplainQueue&) {
     causes.push_back(NobodyTakes());
   } else if (core_.ReadyCount() > 0) {
     causes = ReadyKeysHold();
+    if (causes.empty()) causes.push_back(NobodyTakes());
   }
   if (!core_.waiters_.empty()) causes.push_back(WhyWaits(core_.waiters_.front(), true));
   if (core_.closed_) {

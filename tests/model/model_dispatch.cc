@@ -361,9 +361,11 @@ std::string QueueModel::Recall(ConsumerId holder, const std::vector<DeliveryRang
   }
   if (!taker) return "recalled, and nobody is idle";
   std::map<ConsumerId, std::uint64_t> unstarted;
+  std::uint64_t held = 0;
   std::uint64_t asked = 0;
   for (auto& [sequence, message] : messages_) {
     if (message.state != ModelState::kInFlight || message.started) continue;
+    if (!message.recalled && message.consumer == holder) ++held;
     if (!message.recalled && !OneOfSeveral(message)) ++unstarted[message.consumer];
     const bool named = std::any_of(ranges.begin(), ranges.end(), [&](const DeliveryRange& range) {
       return range.first <= message.delivery && message.delivery <= range.last;
@@ -380,7 +382,7 @@ std::string QueueModel::Recall(ConsumerId holder, const std::vector<DeliveryRang
   for (const auto& [id, count] : unstarted) {
     if (count > unstarted[holder]) return "recalled from one that holds less than another";
   }
-  return asked * 2 <= unstarted[holder] ? "" : "more than half was recalled";
+  return asked * 2 <= held ? "" : "more than half was recalled";
 }
 
 }  // namespace mqd::queue::testing

@@ -129,7 +129,7 @@ class QueueWorld {
   static bool AtMostOnce(const Side& side) {
     return side.model.settings().delivery == DeliveryMode::kAtMostOnce;
   }
-  void Wake(Side& side);
+  void Wake(Side& side, bool jumped);
   void SetClocks(std::int64_t steady_ms, WallMs wall_ms);
   void Advance(std::int64_t ms);
   void JumpWall(std::int64_t ms);

@@ -261,6 +261,18 @@ std::vector<Stuck> OfKeys() {
          queue.Grant("cat", 10);
          return ExplainMessage{2};
        }},
+      {"PausedQueueWhoseKeysBelongToAConsumer", Cause::kConsumePaused,
+       [](QueueSettings& settings) {
+         settings.dispatch_policy = DispatchPolicy::kSticky;
+         settings.paused = Paused::kConsume;
+       },
+       [](QueueHarness& queue) -> ExplainSubject {
+         queue.AttachPublisher("ann");
+         queue.PublishOne("ann", "a", {.ordering_key = "k"});
+         queue.CommitAll();
+         queue.AttachConsumer("cat", {.messages = 10});
+         return ExplainQueue{};
+       }},
       {"KeyOfABusyConsumer", Cause::kStickyOwnerBusy,
        [](QueueSettings& settings) { settings.dispatch_policy = DispatchPolicy::kSticky; },
        [](QueueHarness& queue) -> ExplainSubject {
