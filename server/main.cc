@@ -1,6 +1,5 @@
 // main.cc: the mqd process: command line, signals, exit codes. What it runs is in app.h.
 
-#include <malloc.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -232,15 +231,7 @@ void Daemon::ExitFatally() {
   ExitAtOnce(code == ExitCode::kOk ? ExitCode::kStoreError : code);
 }
 
-/// Frames and chunks of some 100 KiB come and go by the thousand; glibc as it comes maps and unmaps
-/// pages for many of them.
-void KeepFreedPages() {
-  mallopt(M_MMAP_THRESHOLD, 32 << 20);
-  mallopt(M_TRIM_THRESHOLD, 256 << 20);
-}
-
 int Main(int argc, char** argv) {
-  KeepFreedPages();
   CommandLine command_line;
   if (const std::optional<int> code = ParseCommandLine(argc, argv, command_line)) return *code;
   if (command_line.print_reference) {
