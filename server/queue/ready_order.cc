@@ -168,9 +168,11 @@ void ReadyOrder::KeyBreaks(KeyState& key, Sequence sequence, DeliveryId id, Cons
   key.broken = true;
   UpdateKey(key);  // one that waits for the holder's credit does not follow any more
   const auto holder = consumers_.find(consumer);
-  if (holder == consumers_.end() || holder->second.in_flight_per_key == 1) return;
-  // What was handed over before this one goes on.
+  if (!keyed() || holder == consumers_.end() || holder->second.in_flight_per_key == 1) return;
+  // What was handed over before this one goes on, and what others got while keys did not count.
   for (auto behind = key.flights.upper_bound(sequence); behind != key.flights.end(); ++behind) {
+    const auto run = in_flight_.runs().find(behind->second);
+    if (run == in_flight_.runs().end() || run->second.consumer != consumer) continue;
     if (behind->second > id) behind_.insert(behind->second);
   }
 }
@@ -197,6 +199,7 @@ void ReadyOrder::Reindex() {
     key.placed = 0;
     key.placed_with = 0;
     key.owner = 0;
+    key.broken = true;  // until all that is at work is done
   });
   for (auto& [first, run] : in_flight_.runs()) {
     if (run.key != nullptr) continue;
@@ -204,7 +207,7 @@ void ReadyOrder::Reindex() {
     if (run.key == nullptr) continue;
     const Sequence sequence = run.chunk->SequenceAt(run.first_index);
     KeyFlies(*run.key, sequence, first, run.consumer);
-    run.key->broken = true;  // until all of them are done
+    run.key->broken = true;
   }
   for (HeldTable::Rows* rows : {&held_.live(), &held_.parked_rows()}) {
     for (auto& [sequence, held] : *rows) {

@@ -106,9 +106,9 @@ struct ConsumerOptions {
   /// Credit shrinks until a buffered message waits no longer than this share of its lease.
   double buffered_lease_share = 0.25;
 
-  /// How many messages of one ordering_key a KEYED queue sends ahead; 1 to 1,024. They are handled
-  /// one at a time, in order. When one is given back, or its lease is lost, the broker takes back
-  /// those behind it.
+  /// How many messages of one ordering_key a KEYED queue sends ahead; 1 to 1,024. When one is given
+  /// back, or its lease is lost, the broker takes back those behind it. Those of a key, also of a
+  /// STICKY queue's, are handled one at a time, in order.
   std::uint32_t in_flight_per_key = 256;
 
   /// A handler's lease is prolonged until it has run this long; then the lease may run out.

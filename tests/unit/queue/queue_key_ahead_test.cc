@@ -151,6 +151,43 @@ TEST(KeyAheadTest, ADeadLetterTakesBackNothing) {
   EXPECT_EQ(queue.Settle(seen.at(1).range(), AckOutcome{}).settled, 1u);
 }
 
+TEST(KeyAheadTest, WithoutKeyedOrderNothingIsTakenBack) {
+  QueueHarness queue(QueueSettings{.dispatch_policy = DispatchPolicy::kSticky});
+  queue.AttachPublisher("ann");
+  Publish(queue, {"k1", "k2"});
+  queue.AttachConsumer("cat", {.messages = 2, .in_flight_per_key = 8});
+  const auto seen = queue.TakeDeliveries();
+  queue.Settle(seen.at(0).range(), RetryOutcome{});
+  EXPECT_THAT(Lost(queue), IsEmpty());
+  EXPECT_EQ(queue.Settle(seen.at(1).range(), AckOutcome{}).settled, 1u);
+}
+
+TEST(KeyAheadTest, NothingIsTakenBackFromAnotherConsumer) {
+  QueueHarness queue = With({"k1", "k2"});
+  queue.Change([](QueueSettings& settings) { settings.ordering = Ordering::kFifo; });
+  queue.AttachConsumer("cat", {.messages = 1, .in_flight_per_key = 8});
+  queue.AttachConsumer("dan", {.messages = 1, .in_flight_per_key = 8});
+  const auto seen = queue.TakeDeliveries();
+  ASSERT_NE(seen.at(0).consumer, seen.at(1).consumer);
+  queue.Change([](QueueSettings& settings) { settings.ordering = Ordering::kKeyed; });
+  queue.Settle(seen.at(0).range(), RetryOutcome{});
+  EXPECT_THAT(Lost(queue), IsEmpty());
+}
+
+TEST(KeyAheadTest, SwitchingItOnWaitsForAllThatIsInFlight) {
+  QueueHarness queue(QueueSettings{.dispatch_policy = DispatchPolicy::kSticky});
+  queue.AttachPublisher("ann");
+  Publish(queue, {"k1", "k2", "k3"});
+  queue.AttachConsumer("cat", {.messages = 2, .in_flight_per_key = 8});
+  const auto seen = queue.TakeDeliveries();
+  queue.Change([](QueueSettings& settings) { settings.ordering = Ordering::kKeyed; });
+  queue.Grant("cat", 10);
+  queue.Settle(seen.at(0).range(), AckOutcome{});
+  EXPECT_THAT(queue.TakeDeliveries(), IsEmpty());
+  queue.Settle(seen.at(1).range(), AckOutcome{});
+  EXPECT_THAT(Payloads(queue.TakeDeliveries()), ElementsAre("k3"));
+}
+
 TEST(KeyAheadTest, ADeadConsumerGivesAllBackInOrder) {
   QueueHarness queue = With({"k1", "k2", "k3"});
   queue.AttachConsumer("cat", {.messages = 3, .marks_started = true, .in_flight_per_key = 8});
