@@ -1,7 +1,7 @@
 #pragma once
 
 // units.h: sizes, durations and times as people write them: "4MiB", "30s", "2026-01-31T12:00:00Z".
-// A number without its unit is an error, but for 0.
+// A size without its unit is in bytes; a duration without one is an error, but for 0.
 //
 // Threads: pure functions.
 
@@ -13,7 +13,7 @@
 
 namespace mqd::mqctl {
 
-/// "512B", "64KiB", "4MiB", "1GiB"; kInvalidArgument says what is wrong.
+/// "512", "512B", "64KiB", "4MiB", "1GiB"; kInvalidArgument says what is wrong.
 absl::StatusOr<std::uint64_t> ParseSize(const std::string& text);
 /// "250ms", "30s", "5m", "2h", "7d".
 absl::StatusOr<std::chrono::milliseconds> ParseDuration(const std::string& text);

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/figures.h"
 #include "tests/support/store_lives.h"
 
 namespace mqd::storage {
@@ -23,9 +24,16 @@ struct Failure {
 
 class DiskFaultTest : public ::testing::TestWithParam<Failure> {
  protected:
+  void TearDown() override {
+    mqd::testing::AddFigure(
+        {.promise = "R11", .trials = faults_, .violations = HasFailure() ? 1u : 0u});
+  }
+
   Fault FaultAt(std::uint64_t nth) const {
     return {.call = GetParam().call, .nth = nth, .kind = GetParam().kind};
   }
+
+  std::uint64_t faults_ = 0;
 };
 
 INSTANTIATE_TEST_SUITE_P(
@@ -45,15 +53,14 @@ INSTANTIATE_TEST_SUITE_P(
 // The disk works again behind the one call: the most tempting moment to go on as if nothing were.
 TEST_P(DiskFaultTest, NothingIsLostBehindOneCallThatFailed) {
   StoreLives lives;
-  int faults = 0;
   for (std::uint64_t nth = 1; nth <= 144; nth += 1 + nth / 4) {
     SCOPED_TRACE(absl::StrCat("at call ", nth));
     lives.Live({.seed = nth, .batches = 60, .fault = FaultAt(nth)});
-    faults += lives.faulted();
+    faults_ += lives.faulted();
     if (HasFailure()) return;
   }
   lives.CheckTheEnd();
-  RecordProperty("faults", faults);
+  RecordProperty("faults", static_cast<int>(faults_));
 }
 
 TEST_P(DiskFaultTest, StartThatACallFailsIsDoneAgainWithoutAnOperator) {
@@ -69,6 +76,7 @@ TEST_P(DiskFaultTest, StartThatACallFailsIsDoneAgainWithoutAnOperator) {
                 .fault = FaultAt(nth),
                 .fault_at_start = true});
     faulted = lives.faulted();
+    faults_ += faulted;
     refused += lives.refused();
     lives.Live({.seed = nth, .batches = 20});
     if (HasFailure()) return;

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "tests/support/figures.h"
 #include "tests/support/store_lives.h"
 
 namespace mqd::storage {
@@ -23,7 +24,15 @@ constexpr Remains kRemains[] = {{Bytes::kSynced, Entries::kSynced},
                                 {Bytes::kTorn, Entries::kPrefix},
                                 test::kProcessEnd};
 
-class PowerCutTest : public ::testing::TestWithParam<std::uint64_t> {};
+class PowerCutTest : public ::testing::TestWithParam<std::uint64_t> {
+ protected:
+  void TearDown() override {
+    mqd::testing::AddFigure(
+        {.promise = "R2", .trials = lives_, .violations = HasFailure() ? 1u : 0u});
+  }
+
+  std::uint64_t lives_ = 0;
+};
 
 INSTANTIATE_TEST_SUITE_P(Seed, PowerCutTest, ::testing::Range<std::uint64_t>(1, 11));
 
@@ -38,6 +47,7 @@ TEST_P(PowerCutTest, ConfirmedBatchesSurviveWholeAndInOrder) {
                     .remains = kRemains[random() % std::size(kRemains)]};
     SCOPED_TRACE(absl::StrCat("seed ", GetParam(), " life ", number));
     world.Live(life);
+    ++lives_;
     if (HasFailure()) return;
   }
   SCOPED_TRACE(absl::StrCat("seed ", GetParam(), ", after the last life"));
@@ -71,6 +81,7 @@ TEST(PowerCutSweepTest, CutAtEachOperationOfAFirstStartLeavesADirectoryThatOpens
     if (HasFailure()) return;
   }
   RecordProperty("operations", static_cast<int>(cut_at));
+  mqd::testing::AddFigure({.promise = "R2", .trials = cut_at});
 }
 
 }  // namespace

@@ -6,12 +6,14 @@ from mqd.v1 import types_pb2
 
 import case
 import daemon
+import figures
 import mqd_client as mqd
 import small_volume
 
 MIB = 1 << 20
 VOLUME = 640 * MIB
 WATERMARK = 96 * MIB
+ROUNDS = 20
 CONFIG = f'[storage]\ndisk_low_watermark = "{WATERMARK // MIB}MiB"\n'
 
 
@@ -73,6 +75,25 @@ class FullTest(case.BrokerCase):
         self.wait_low(False)
         self.publish(name, b'yes')
         self.assertEqual(publisher.publish_all(mqd.message(b'yes'))[0].kind, 'published')
+
+    def test_disk_that_fills_up_again_and_again_is_no_reason_to_restart(self):
+        name = self.queue()
+        process, confirmed, rounds = self.daemon.process.pid, 0, 0
+        self.addCleanup(lambda: figures.add('R10', trials=rounds, confirmed=confirmed,
+                                            violations=ROUNDS - rounds))
+        for _ in range(ROUNDS):
+            self.publish(name, b'kept', b'taken')
+            confirmed += 2
+            self.fill_up()
+            self.check_low(self.client.publish(name, mqd.message(b'no'))[0])
+            taken = self.receive(name)
+            self.assertEqual(self.client.settle(name, taken, mqd.ack()).settled, 1)
+            self.volume.give_back()
+            self.wait_low(False)
+            self.assertEqual(self.daemon.process.pid, process)
+            self.assertIsNone(self.daemon.process.poll())
+            rounds += 1
+        self.check_stats(name, ready=ROUNDS, acked_total=ROUNDS, rejected_total=ROUNDS)
 
     def test_broker_that_starts_on_a_low_disk_serves_what_it_has(self):
         name = self.queue()

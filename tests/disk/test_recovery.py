@@ -5,6 +5,7 @@ import unittest
 import case
 import daemon
 import feed
+import figures
 import mqd_client as mqd
 
 MIB = 1 << 20
@@ -27,6 +28,8 @@ class RecoveryTest(case.BrokerCase):
         after = self.daemon.resident_bytes()
         print(f'{COUNT} messages published in {published:.1f} s; serving again {seconds:.2f} s '
               f'after the start; RSS {before / MIB:.0f} MiB before, {after / MIB:.0f} MiB after')
+        figures.add('R13', trials=1, confirmed=COUNT, note=f'serving after {seconds:.2f} s',
+                    violations=int(seconds >= daemon.WAIT_S or after >= RESIDENT_MAX))
         self.assertLess(after, RESIDENT_MAX)
         self.assertLess(seconds, daemon.WAIT_S)
         self.check_stats(name, ready=COUNT, backlog_bytes=COUNT * 164)

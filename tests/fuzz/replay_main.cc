@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/fuzz/fuzz_input.h"
+#include "tests/support/figures.h"
 
 namespace mqd::fuzz {
 namespace {
@@ -98,6 +99,7 @@ int Main(const std::string& directory, std::uint64_t runs) {
     const std::string& input = inputs[random() % inputs.size()];
     Run(Mutated(input, inputs[random() % inputs.size()], random));
   }
+  mqd::testing::AddFigure({.promise = "R19", .trials = inputs.size() + runs});
   std::printf("%zu inputs and %llu mutations\n", inputs.size(),
               static_cast<unsigned long long>(runs));
   return 0;

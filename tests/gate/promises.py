@@ -22,7 +22,7 @@ PROMISES = [
     Promise('R7', 'the rules equal the model, and take the same way twice', 'histories', 5_000),
     Promise('R8', 'refused means not stored; unknown is reported as unknown', 'publishes', 100_000),
     Promise('R9', 'bounds hold; a slow consumer cannot grow memory', 'stuck readers', 200),
-    Promise('R10', 'a full disk is refused, not fatal, and recovers by itself', 'rounds', 3),
+    Promise('R10', 'a full disk is refused, not fatal, and recovers by itself', 'rounds', 20),
     Promise('R11', 'an I/O error stops the store, and nothing confirmed is lost', 'failed calls',
             100),
     Promise('R12', 'corruption is detected, never served', 'cases', 300),

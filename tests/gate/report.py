@@ -12,7 +12,7 @@ import sys
 
 from promises import PROMISES
 
-HEADER = ['', 'promise', 'trials', 'gate', 'confirmed', 'violations', '']
+HEADER = ['', 'promise', 'trials', 'gate', 'confirmed', 'violations', '', 'note']
 
 
 def add_up(path):
@@ -41,10 +41,10 @@ def verdict(promise, trials, confirmed, violations):
 
 def rows(sums, promises):
     for promise in promises:
-        trials, confirmed, violations, _ = sums.get(promise.name, (0, 0, 0, []))
+        trials, confirmed, violations, notes = sums.get(promise.name, (0, 0, 0, []))
         yield [promise.name, promise.text, f'{trials:,} {promise.trial}', f'{promise.gate:,}',
                f'{confirmed:,}' if confirmed else '', f'{violations:,}',
-               verdict(promise, trials, confirmed, violations)]
+               verdict(promise, trials, confirmed, violations), '; '.join(notes)]
 
 
 def print_table(table, markdown):
@@ -72,7 +72,7 @@ def main():
     unknown = sorted(set(sums) - {each.name for each in PROMISES})
     if unknown:
         print(f'figures of unknown promises: {", ".join(unknown)}', file=sys.stderr)
-    return 1 if unknown or any(row[-1] != 'holds' for row in table) else 0
+    return 1 if unknown or any(row[-2] != 'holds' for row in table) else 0
 
 
 if __name__ == '__main__':

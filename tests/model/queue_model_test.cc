@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "tests/model/queue_world.h"
+#include "tests/support/figures.h"
 
 namespace mqd::queue::testing {
 namespace {
@@ -35,11 +36,17 @@ class QueueModelTest : public ::testing::TestWithParam<std::uint64_t> {};
 TEST_P(QueueModelTest, KeepsEveryPromiseAndDoesTheSameTwice) {
   const std::uint64_t first = FromEnvironment("MQD_MODEL_FIRST_SEED", 1);
   const std::uint64_t seeds = FromEnvironment("MQD_MODEL_SEEDS", MQD_MODEL_SEEDS_USUAL);
+  std::uint64_t histories = 0;
   for (std::uint64_t seed = first + GetParam(); seed < first + seeds; seed += kLots) {
     const Ended once = Play(seed);
     EXPECT_EQ(once.complaint, "") << "seed " << seed;
     const Ended again = Play(seed);
     EXPECT_EQ(once.trace, again.trace) << "seed " << seed << " took two ways";
+    ++histories;
+  }
+  for (const char* promise : {"R6", "R7"}) {
+    mqd::testing::AddFigure(
+        {.promise = promise, .trials = histories, .violations = HasFailure() ? 1u : 0u});
   }
 }
 

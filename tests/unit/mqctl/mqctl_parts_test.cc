@@ -42,11 +42,13 @@ TEST(HistogramTest, SumOfTwoIsTheWhole) {
   EXPECT_EQ(Histogram().Percentile(0.5), 0);
 }
 
-TEST(UnitsTest, SizesAndDurationsNeedTheirUnit) {
+TEST(UnitsTest, SizeWithoutAUnitIsInBytesAndADurationNeedsOne) {
   EXPECT_EQ(*ParseSize("4MiB"), 4u << 20);
   EXPECT_EQ(*ParseSize("0"), 0u);
+  EXPECT_EQ(*ParseSize("100"), 100u);
   EXPECT_EQ(*ParseDuration("90s"), std::chrono::seconds(90));
-  for (const char* bad : {"", "4", "MiB", "-1s", "4 MiB", "1e3B", "99999999999999999999GiB"}) {
+  EXPECT_FALSE(ParseDuration("100").ok());
+  for (const char* bad : {"", "MiB", "-1s", "4 MiB", "1e3B", "99999999999999999999GiB"}) {
     EXPECT_FALSE(ParseSize(bad).ok()) << bad;
     EXPECT_FALSE(ParseDuration(bad).ok()) << bad;
   }
