@@ -3,9 +3,8 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
-
-#include "proto/base/assert.h"
 
 namespace mqd::storage {
 namespace {
@@ -18,9 +17,13 @@ CommitLoop::CommitLoop(LogWriter& writer, Options options)
     : writer_(writer),
       options_(std::move(options)),
       maintain_due_(Clock::now() + kMaintainInterval) {
-  thread_ = std::thread([this] {
+  sync_thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "mqd-sync");
+    RunSyncs();
+  });
+  commit_thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "mqd-commit");
-    Run();
+    RunCommits();
   });
 }
 
@@ -30,7 +33,8 @@ CommitLoop::~CommitLoop() {
     stopping_ = true;
   }
   work_.notify_one();
-  thread_.join();
+  commit_thread_.join();
+  sync_thread_.join();
 }
 
 void CommitLoop::Append(ShardId shard, Epoch epoch, Batch batch, Sync sync, CommitLog::Done done) {
@@ -45,7 +49,7 @@ void CommitLoop::Append(ShardId shard, Epoch epoch, Batch batch, Sync sync, Comm
     intake_bytes_ += batch.bytes();
     intake_.push_back(
         {shard, epoch, std::move(batch), sync, std::move(done), {verdict, options_.epoch, 0}});
-    wake = std::exchange(thread_waits_, false);
+    wake = WorthWriting() && std::exchange(thread_waits_, false);
   }
   if (wake) work_.notify_one();
 }
@@ -59,28 +63,39 @@ Outcome CommitLoop::Judge(Epoch epoch, const Batch& batch) const {
   return Outcome::kCommitted;
 }
 
+// While the disk is busy, a small group gains nothing by being written early, and costs a write.
+bool CommitLoop::WorthWriting() const {
+  if (intake_.empty()) return false;
+  return !sync_thread_busy_ || stopping_ || intake_bytes_ >= options_.write_ahead_bytes;
+}
+
 CommitLoop::Counts CommitLoop::counts() const {
   return {committed_batches_.load(std::memory_order_relaxed),
           groups_.load(std::memory_order_relaxed), flushes_.load(std::memory_order_relaxed)};
 }
 
-void CommitLoop::Run() {
+void CommitLoop::RunCommits() {
   while (WaitForWork()) {
     TakeGroup();
     CommitGroup();
-    CompleteGroup();
+    FinishGroup();
     FlushIfDue();
     MaintainIfDue();
   }
   flush_due_ = Clock::now();
   FlushIfDue();
+  {
+    base::MutexLock lock(mutex_);
+    no_more_groups_ = true;
+  }
+  handed_over_.notify_one();
 }
 
-/// False when everything is done and nothing will come.
+/// False when everything is written and nothing will come.
 bool CommitLoop::WaitForWork() {
   {
     base::MutexLock lock(mutex_);
-    if (waiting_.empty() && intake_.empty()) {
+    if (waiting_.empty() && !WorthWriting()) {
       if (stopping_) return false;
       thread_waits_ = true;
       lock.WaitUntil(work_, NextDeadline());
@@ -94,22 +109,21 @@ bool CommitLoop::WaitForWork() {
 }
 
 void CommitLoop::TakeGroup() {
-  std::size_t bytes = 0;
   while (!waiting_.empty()) {
     Pending& next = waiting_.front();
-    if (!group_.empty() && bytes + next.batch.bytes() > kGroupBytesMax) break;
-    bytes += next.batch.bytes();
-    group_.push_back(std::move(next));
+    const std::size_t bytes = group_.bytes + next.batch.bytes();
+    if (!group_.batches.empty() && bytes > kGroupBytesMax) break;
+    group_.bytes = bytes;
+    group_.batches.push_back(std::move(next));
     waiting_.pop_front();
   }
   base::MutexLock lock(mutex_);
-  intake_bytes_ -= bytes;
+  intake_bytes_ -= group_.bytes;
 }
 
 void CommitLoop::CommitGroup() {
   std::uint64_t written = 0;
-  bool sync = false;
-  for (Pending& pending : group_) {
+  for (Pending& pending : group_.batches) {
     CommitResult& result = pending.result;
     if (result.outcome != Outcome::kCommitted) continue;
     if (dead_) {
@@ -119,13 +133,14 @@ void CommitLoop::CommitGroup() {
       result.outcome = Outcome::kNoSpace;
     } else {
       result.index = writer_.Add(pending.shard, pending.batch);
-      sync |= pending.sync == Sync::kFlush;
+      group_.sync |= pending.sync == Sync::kFlush;
       ++written;
     }
   }
   if (written == 0) return;
-  if (absl::Status status = writer_.Commit(sync); !status.ok()) {
-    for (Pending& pending : group_) {
+  if (absl::Status status = writer_.Commit(); !status.ok()) {
+    group_.sync = false;
+    for (Pending& pending : group_.batches) {
       if (pending.result.outcome != Outcome::kCommitted) continue;
       pending.result = {Outcome::kUnknown, options_.epoch, 0};
     }
@@ -133,40 +148,45 @@ void CommitLoop::CommitGroup() {
   }
   committed_batches_.fetch_add(written, std::memory_order_relaxed);
   groups_.fetch_add(1, std::memory_order_relaxed);
-  if (sync) {
-    flushes_.fetch_add(1, std::memory_order_relaxed);
+  if (group_.sync) {
     unsynced_ = false;
   } else if (!std::exchange(unsynced_, true)) {
     flush_due_ = Clock::now() + options_.sync_interval;
   }
 }
 
-void CommitLoop::CompleteGroup() {
-  for (Pending& pending : group_) pending.done(pending.result);
-  group_.clear();
+/// Here and now, or by the sync thread when that has groups before this one or this one is large.
+void CommitLoop::FinishGroup() {
+  const bool large = group_.sync && group_.bytes >= options_.write_ahead_bytes;
+  bool hand_over = false;
+  {
+    base::MutexLock lock(mutex_);
+    hand_over = (large || sync_thread_busy_) && (group_.sync || !group_.batches.empty());
+    if (hand_over) {
+      unfinished_.push_back(std::move(group_));
+      sync_thread_busy_ = true;
+    }
+  }
+  if (hand_over) {
+    handed_over_.notify_one();
+    group_ = Group();
+    return;
+  }
+  SyncGroups({&group_, 1});
+  Complete(group_);
 }
 
 void CommitLoop::FlushIfDue() {
   if (dead_ || !unsynced_ || Clock::now() < flush_due_) return;
-  if (absl::Status status = writer_.Flush(); !status.ok()) return Fail(std::move(status));
   unsynced_ = false;
-  flushes_.fetch_add(1, std::memory_order_relaxed);
+  group_.sync = true;  // of an empty one
+  FinishGroup();
 }
 
 void CommitLoop::MaintainIfDue() {
   if (dead_ || Clock::now() < maintain_due_) return;
   maintain_due_ = Clock::now() + kMaintainInterval;
   if (absl::Status status = writer_.Maintain(); !status.ok()) Fail(std::move(status));
-}
-
-void CommitLoop::Fail(absl::Status status) {
-  MQD_ASSERT(!dead_);
-  dead_ = true;
-  {
-    base::MutexLock lock(mutex_);
-    failed_ = true;
-  }
-  if (options_.on_fatal) options_.on_fatal(std::move(status));
 }
 
 CommitLoop::Clock::time_point CommitLoop::NextDeadline() const {

@@ -3,8 +3,12 @@
 // commit_loop.h: step 4 of 5 (store). Group commit: whatever was accepted while the last group was
 // being written becomes the next group, with one write and at most one sync.
 //
-// Threads: Append(): any, also from inside a completion. Completions, LogWriter calls and
-//            on_fatal: the commit thread of this object.
+// A small group is synced by the commit thread, right behind its write. A large one is handed over
+// to the sync thread, so that the next is written while the disk takes this one; one sync then
+// serves every group that was written before it began.
+//
+// Threads: Append(): any, also from inside a completion. Completions and on_fatal: the commit
+//            thread or the sync thread of this object, one at a time.
 // Ownership: Borrows the LogWriter, which outlives it. The destructor commits what was accepted
 //            before it began and completes what comes later with kShuttingDown.
 // Limits: kIntakeBytesMax waiting; a group closes at kGroupBytesMax or with its first batch.
@@ -15,6 +19,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -26,7 +31,8 @@
 
 namespace mqd::storage {
 
-/// Where groups go. Any failure is final: after it the loop writes no more.
+/// Where groups go. Any failure is final: after it the loop writes no more. Flush() may run beside
+/// the other calls; these, and the calls of Flush(), come one at a time.
 class LogWriter {
  public:
   virtual ~LogWriter() = default;
@@ -37,11 +43,10 @@ class LogWriter {
   /// Adds `batch` to the group and returns its index in its shard.
   virtual Index Add(ShardId shard, const Batch& batch) = 0;
 
-  /// Writes the group, all or nothing, and begins an empty one. With `sync` it returns when this
-  /// group and all before it survive a power cut.
-  virtual absl::Status Commit(bool sync) = 0;
+  /// Writes the group, all or nothing, and begins an empty one.
+  virtual absl::Status Commit() = 0;
 
-  /// Makes all groups so far survive a power cut.
+  /// Makes all groups that were committed before the call survive a power cut.
   virtual absl::Status Flush() = 0;
 
   /// Called about once a second, also when nothing is written: look after disk and database.
@@ -54,11 +59,15 @@ class CommitLoop {
   static constexpr std::size_t kIntakeBytesMax = 1u << 30;
   /// A larger group would only make its first batch wait for its last.
   static constexpr std::size_t kGroupBytesMax = 8u << 20;
+  /// From here on the sync of a group is worth another thread.
+  static constexpr std::size_t kWriteAheadBytes = 512u << 10;
 
   struct Options {
     Epoch epoch = 1;
     /// How long a Sync::kWritten batch may wait for the disk.
     std::chrono::milliseconds sync_interval{100};
+    /// A group of so many bytes is handed over; while it is synced, so many make the next one.
+    std::size_t write_ahead_bytes = kWriteAheadBytes;
     /// Called once, with the first failure of the writer.
     std::function<void(absl::Status)> on_fatal;
   };
@@ -90,17 +99,34 @@ class CommitLoop {
     CommitResult result;  // an outcome other than kCommitted means: do not write it
   };
 
-  Outcome Judge(Epoch epoch, const Batch& batch) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  struct Group {
+    std::vector<Pending> batches;
+    std::size_t bytes = 0;
+    bool sync = false;  // somebody waits for the disk
+  };
 
-  void Run();
+  Outcome Judge(Epoch epoch, const Batch& batch) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool WorthWriting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // ---- the commit thread
+  void RunCommits();
   bool WaitForWork();
   void TakeGroup();
   void CommitGroup();
-  void CompleteGroup();
+  void FinishGroup();
   void FlushIfDue();
   void MaintainIfDue();
-  void Fail(absl::Status status);
   Clock::time_point NextDeadline() const;
+
+  // ---- the sync thread
+  void RunSyncs();
+  bool TakeUnfinished();
+  void FinishTaken();
+
+  // ---- the thread whose turn it is
+  void SyncGroups(std::span<Group> groups);
+  void Complete(Group& group);
+  void Fail(absl::Status status);
 
   LogWriter& writer_;
   const Options options_;
@@ -112,21 +138,29 @@ class CommitLoop {
   bool thread_waits_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool failed_ ABSL_GUARDED_BY(mutex_) = false;
+  std::condition_variable handed_over_;
+  std::vector<Group> unfinished_ ABSL_GUARDED_BY(mutex_);  // in order, for the sync thread
+  bool sync_thread_busy_ ABSL_GUARDED_BY(mutex_) = false;  // it has some, or there are some for it
+  bool no_more_groups_ ABSL_GUARDED_BY(mutex_) = false;
 
   // Touched on the commit thread only.
   std::vector<Pending> taken_;   // swapped with intake_, so that both keep their memory
   std::deque<Pending> waiting_;  // accepted, not yet in a group
-  std::vector<Pending> group_;
-  bool dead_ = false;            // failed_, without the lock
-  bool unsynced_ = false;        // something written has not been flushed
+  Group group_;
+  bool unsynced_ = false;        // something written is in no sync that was begun or handed over
   Clock::time_point flush_due_;  // while unsynced_
   Clock::time_point maintain_due_;
+
+  std::vector<Group> finishing_;   // touched on the sync thread only
+  std::atomic<bool> dead_{false};  // failed_, without the lock
 
   std::atomic<std::uint64_t> committed_batches_{0};
   std::atomic<std::uint64_t> groups_{0};
   std::atomic<std::uint64_t> flushes_{0};
 
-  std::thread thread_;  // last: it uses all of the above
+  // Last: they use all of the above.
+  std::thread sync_thread_;
+  std::thread commit_thread_;
 };
 
 }  // namespace mqd::storage

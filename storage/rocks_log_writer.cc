@@ -23,6 +23,7 @@ RocksLogWriter::RocksLogWriter(const RocksDatabase& database, Start start)
       head_(start.head),
       applied_(std::move(start.applied)),
       watermark_(std::move(start.watermark)),
+      written_group_(start.head.group),
       reclaim_(database),
       disk_watch_(start.disk_low_watermark_bytes) {
   ReadDisk(start.free_bytes);
@@ -80,16 +81,14 @@ void RocksLogWriter::AddDeletePrefix(std::string_view shard_prefix, const Op& op
   if (op.table == Table::kBodies) reclaim_.NoteRangeDeleted(std::move(begin), std::move(end));
 }
 
-absl::Status RocksLogWriter::Commit(bool sync) {
+absl::Status RocksLogWriter::Commit() {
   ++head_.group;
   for (const ShardId shard : touched_) {
     const AppliedRow row{head_.epoch, applied_[shard]};
     group_.Put(database_.node_family(), AppliedRowKey(shard), EncodeAppliedRow(row));
   }
   group_.Put(database_.node_family(), HeadRowKey(), EncodeHeadRow(head_));
-  rocksdb::WriteOptions options;
-  options.sync = sync;
-  const rocksdb::Status written = database_.db().Write(options, &group_);
+  const rocksdb::Status written = database_.db().Write(rocksdb::WriteOptions(), &group_);
   written_since_reading_ += group_.GetDataSize();
   if (disk_watch_.free_bytes() < disk_watch_.watermark_bytes() + 2 * written_since_reading_ &&
       disk_watch_.watermark_bytes() > 0) {
@@ -102,13 +101,15 @@ absl::Status RocksLogWriter::Commit(bool sync) {
     group_.Clear();
   }
   if (!written.ok()) return FromRocks(written, "write to the log");
-  return sync ? watermark_.Advance(head_.group) : absl::OkStatus();
+  written_group_.store(head_.group, std::memory_order_release);
+  return absl::OkStatus();
 }
 
 absl::Status RocksLogWriter::Flush() {
+  const std::uint64_t group = written_group_.load(std::memory_order_acquire);
   const rocksdb::Status synced = database_.db().SyncWAL();
   if (!synced.ok()) return FromRocks(synced, "sync the log");
-  return watermark_.Advance(head_.group);
+  return watermark_.Advance(group);
 }
 
 absl::Status RocksLogWriter::Maintain() {

@@ -3,7 +3,7 @@
 // rocks_log_writer.h: step 4 of 5 (store). One group of batches becomes one RocksDB write: the only
 // place that translates our operations, and the only one that writes after the store is open.
 //
-// Threads: LogWriter calls: one at a time (the commit thread). disk(): any.
+// Threads: as LogWriter says. disk(): any.
 // Ownership: Borrows the database.
 // Limits: Keeps kDiskReserveBytes of the volume free of new bodies.
 
@@ -50,7 +50,7 @@ class RocksLogWriter final : public LogWriter {
 
   bool HasRoomFor(const Batch& batch) const override;
   Index Add(ShardId shard, const Batch& batch) override;
-  absl::Status Commit(bool sync) override;
+  absl::Status Commit() override;
   absl::Status Flush() override;
   absl::Status Maintain() override;
 
@@ -66,7 +66,8 @@ class RocksLogWriter final : public LogWriter {
   std::vector<ShardId> touched_;  // shards of the group
   HeadRow head_;
   AppliedIndexes applied_;
-  CommitWatermark watermark_;
+  CommitWatermark watermark_;  // of Flush()
+  std::atomic<std::uint64_t> written_group_;
   RocksReclaim reclaim_;
   DiskWatch disk_watch_;
   std::uint64_t written_since_reading_ = 0;  // bytes, since the last look at the volume

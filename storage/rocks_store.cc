@@ -96,6 +96,7 @@ absl::StatusOr<std::unique_ptr<RocksStore>> RocksStoreOpener::Open(
 
   CommitLoop::Options loop_options{.epoch = recovered->head.epoch,
                                    .sync_interval = options.sync_interval,
+                                   .write_ahead_bytes = options.write_ahead_bytes,
                                    .on_fatal = std::move(options.on_fatal)};
   return std::unique_ptr<RocksStore>(new RocksStore(std::make_unique<RocksStore::Parts>(
       *std::move(directory), *std::move(database),

@@ -3,11 +3,10 @@
 // rocks_store.h: step 4 of 5 (store). The store that mqd runs on: RocksDB below, group commit
 // above.
 //
-// Threads: As store.h says; one commit thread and one reader thread of its own. on_fatal runs on
-//            the commit thread.
+// Threads: As store.h says; a commit thread, a sync thread and a reader thread of its own. on_fatal
+//            runs on one of the first two.
 // Ownership: Whoever opens it owns it. The destructor commits what was accepted, completes the
-// reads
-//            that were asked for, and closes the database.
+//            reads that were asked for, and closes the database.
 // Limits: One process a data directory. Memory: Options::memtable_bytes (during a flush a little
 //            more), Options::block_cache_bytes, and the bytes of the batches under way.
 
@@ -42,9 +41,12 @@ class RocksStore final : public Store {
     std::size_t memtable_bytes = 80u << 20;
     std::size_t block_cache_bytes = 16u << 20;
 
-    /// Called once, on the commit thread, when a write, a sync or background work of the database
-    /// has failed: the process is to end with this as its last word. From then on every batch
-    /// completes with kUnknown (the ones being written) or kShuttingDown.
+    /// As CommitLoop::Options.
+    std::size_t write_ahead_bytes = 512u << 10;
+
+    /// Called once, on a thread of the store, when a write, a sync or background work of the
+    /// database has failed: the process is to end with this as its last word. From then on every
+    /// batch completes with kUnknown (the ones being written) or kShuttingDown.
     std::function<void(absl::Status)> on_fatal;
 
     /// Go on although confirmed messages are missing after a damaged log: an operator's decision.

@@ -49,7 +49,8 @@ enum class Sync : std::uint8_t {
 
 class CommitLog {
  public:
-  /// Runs on the commit thread and holds up every queue: it may post, nothing else.
+  /// Runs on a thread of the store, one at a time, and holds up every queue: it may post, nothing
+  /// else.
   using Done = absl::AnyInvocable<void(CommitResult)>;
 
   static constexpr std::size_t kBatchBytesMax = 64u << 20;

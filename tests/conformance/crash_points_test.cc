@@ -44,7 +44,8 @@ absl::StatusOr<std::unique_ptr<RocksStore>> Open(const std::string& data_dir,
   RocksStore::Options options{.data_dir = data_dir,
                               .sync_interval = std::chrono::hours(1),
                               .disk_low_watermark_bytes = 0,
-                              .memtable_bytes = 160u << 10};
+                              .memtable_bytes = 160u << 10,
+                              .write_ahead_bytes = 1};
   return RocksStoreOpener::Open(std::move(options), std::move(files));
 }
 

@@ -171,6 +171,7 @@ absl::StatusOr<std::unique_ptr<RocksStore>> StoreLives::Open(
                               .disk_low_watermark_bytes = 0,
                               .memtable_bytes = 160u << 10};  // many flushes, some compactions
   options.sync_interval = std::chrono::milliseconds(life.seed % 2 ? 1 : 3'600'000);
+  if (life.seed % 3 != 0) options.write_ahead_bytes = 1;  // all groups go over the sync thread
   return RocksStoreOpener::Open(std::move(options), std::move(files));
 }
 

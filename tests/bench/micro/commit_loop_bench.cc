@@ -81,7 +81,7 @@ class NullWriter final : public LogWriter {
  public:
   bool HasRoomFor(const Batch&) const override { return true; }
   Index Add(ShardId, const Batch&) override { return ++index_; }
-  absl::Status Commit(bool) override { return absl::OkStatus(); }
+  absl::Status Commit() override { return absl::OkStatus(); }
   absl::Status Flush() override { return absl::OkStatus(); }
   absl::Status Maintain() override { return absl::OkStatus(); }
 

@@ -6,6 +6,7 @@
 
 #include <future>
 #include <latch>
+#include <limits>
 #include <map>
 #include <optional>
 
@@ -24,7 +25,7 @@ constexpr ShardId kShard{0};
 constexpr Epoch kEpoch = 7;
 constexpr std::chrono::hours kNever{1};
 
-/// Writes down what it is told: "write 2", "write 3 sync", "flush". Can be held up and can fail.
+/// Writes down what it is told: "write 2", "flush". Can be held up and can fail.
 class ScriptedWriter final : public LogWriter {
  public:
   bool HasRoomFor(const Batch&) const override {
@@ -37,11 +38,17 @@ class ScriptedWriter final : public LogWriter {
     return ++indexes_[shard];
   }
 
-  absl::Status Commit(bool sync) override {
-    return Say(absl::StrCat("write ", std::exchange(added_, 0), sync ? " sync" : ""),
-               commit_fails_);
+  absl::Status Commit() override {
+    return Say(absl::StrCat("write ", std::exchange(added_, 0)), commit_fails_);
   }
-  absl::Status Flush() override { return Say("flush", flush_fails_); }
+  absl::Status Flush() override {
+    base::MutexLock lock(mutex_);
+    said_.push_back("flush");
+    changed_.notify_all();
+    const int number = ++flushes_;
+    while (held_ || number > flushes_let_through_) lock.Wait(changed_);
+    return Answer(flush_fails_);
+  }
   absl::Status Maintain() override { return Say("", maintain_fails_); }
 
   /// Until Release(), the next write does not return.
@@ -49,9 +56,17 @@ class ScriptedWriter final : public LogWriter {
     base::MutexLock lock(mutex_);
     held_ = true;
   }
+  /// Until Release(), only the first `count` flushes return; writes do.
+  void LetFlushesThrough(int count) {
+    base::MutexLock lock(mutex_);
+    flushes_let_through_ = count;
+    changed_.notify_all();
+  }
+  void HoldFlushes() { LetFlushesThrough(0); }
   void Release() {
     base::MutexLock lock(mutex_);
     held_ = false;
+    flushes_let_through_ = kAll;
     changed_.notify_all();
   }
   void WaitFor(std::size_t lines) {
@@ -78,8 +93,13 @@ class ScriptedWriter final : public LogWriter {
     if (!line.empty()) said_.push_back(std::move(line));
     changed_.notify_all();
     while (held_) lock.Wait(changed_);
+    return Answer(fails);
+  }
+  static absl::Status Answer(bool fails) {
     return fails ? absl::UnavailableError("the disk is gone") : absl::OkStatus();
   }
+
+  static constexpr int kAll = std::numeric_limits<int>::max();
 
   int added_ = 0;
   std::map<ShardId, Index> indexes_;
@@ -87,6 +107,8 @@ class ScriptedWriter final : public LogWriter {
   std::condition_variable changed_;
   std::vector<std::string> said_ ABSL_GUARDED_BY(mutex_);
   bool held_ ABSL_GUARDED_BY(mutex_) = false;
+  int flushes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int flushes_let_through_ ABSL_GUARDED_BY(mutex_) = kAll;
   bool has_room_ ABSL_GUARDED_BY(mutex_) = true;
 };
 
@@ -112,9 +134,11 @@ Batch Large(int times) {
 
 class CommitLoopTest : public ::testing::Test {
  protected:
-  void Start(std::chrono::milliseconds sync_interval = kNever) {
+  void Start(std::chrono::milliseconds sync_interval = kNever,
+             std::size_t write_ahead_bytes = CommitLoop::kWriteAheadBytes) {
     loop_.emplace(writer_, CommitLoop::Options{.epoch = kEpoch,
                                                .sync_interval = sync_interval,
+                                               .write_ahead_bytes = write_ahead_bytes,
                                                .on_fatal = [this](absl::Status status) {
                                                  fatal_.set_value(std::move(status));
                                                }});
@@ -141,6 +165,11 @@ class CommitLoopTest : public ::testing::Test {
     return outcomes;
   }
 
+  std::size_t completed() {
+    base::MutexLock lock(mutex_);
+    return results_.size();
+  }
+
   /// Holds the writer up in the write of a first batch, so that what comes next gathers.
   void HoldUp(Sync sync = Sync::kFlush) {
     writer_.Hold();
@@ -163,7 +192,7 @@ TEST_F(CommitLoopTest, BatchesThatWaitShareOneWriteAndOneSync) {
   for (int i = 0; i < 50; ++i) Append(Small(), Sync::kFlush);
   writer_.Release();
   EXPECT_THAT(Outcomes(), Each(Outcome::kCommitted));
-  EXPECT_THAT(writer_.said(), ElementsAre("write 1 sync", "write 50 sync"));
+  EXPECT_THAT(writer_.said(), ElementsAre("write 1", "flush", "write 50", "flush"));
   const CommitLoop::Counts counts = loop_->counts();
   EXPECT_EQ(counts.committed_batches, 51u);
   EXPECT_EQ(counts.groups, 2u);
@@ -189,7 +218,7 @@ TEST_F(CommitLoopTest, OneWhoAsksGetsASyncForTheWholeGroup) {
   Append(Small(), Sync::kWritten);
   writer_.Release();
   EXPECT_THAT(Outcomes(), Each(Outcome::kCommitted));
-  EXPECT_THAT(writer_.said(), ElementsAre("write 1", "write 3 sync"));
+  EXPECT_THAT(writer_.said(), ElementsAre("write 1", "write 3", "flush"));
 }
 
 TEST_F(CommitLoopTest, WrittenBatchIsFlushedAfterTheIntervalWithoutFurtherTraffic) {
@@ -205,7 +234,7 @@ TEST_F(CommitLoopTest, SyncedGroupLeavesNothingToFlush) {
   Append(Small(), Sync::kFlush);
   EXPECT_THAT(Outcomes(), Each(Outcome::kCommitted));
   loop_.reset();
-  EXPECT_THAT(writer_.said(), Not(Contains("flush")));
+  EXPECT_THAT(writer_.said(), Contains("flush").Times(1));
 }
 
 TEST_F(CommitLoopTest, EndFlushesWhatWasOnlyWritten) {
@@ -224,7 +253,7 @@ TEST_F(CommitLoopTest, EndCommitsWhatWasAcceptedBefore) {
   writer_.Release();
   end.join();
   EXPECT_THAT(Outcomes(), Each(Outcome::kCommitted));
-  EXPECT_THAT(writer_.said(), ElementsAre("write 1 sync", "write 5 sync"));
+  EXPECT_THAT(writer_.said(), ElementsAre("write 1", "flush", "write 5", "flush"));
 }
 
 TEST_F(CommitLoopTest, FailedWriteIsUnknownAndEverythingBehindItIsRefused) {
@@ -240,7 +269,7 @@ TEST_F(CommitLoopTest, FailedWriteIsUnknownAndEverythingBehindItIsRefused) {
   Append(Small(), Sync::kFlush);
   EXPECT_EQ(Outcomes().back(), Outcome::kShuttingDown);
   loop_.reset();
-  EXPECT_THAT(writer_.said(), ElementsAre("write 1 sync")) << "a failed log is not written again";
+  EXPECT_THAT(writer_.said(), ElementsAre("write 1")) << "a failed log is not written again";
 }
 
 TEST_F(CommitLoopTest, WholeGroupOfAFailedWriteIsUnknown) {
@@ -284,7 +313,7 @@ TEST_F(CommitLoopTest, RefusedBatchesKeepTheirPlaceInLine) {
   EXPECT_THAT(Outcomes(),
               ElementsAre(Outcome::kCommitted, Outcome::kNotLeader, Outcome::kCommitted,
                           Outcome::kTooLarge, Outcome::kNotLeader, Outcome::kCommitted));
-  EXPECT_THAT(writer_.said(), ElementsAre("write 1 sync", "write 2 sync"));
+  EXPECT_THAT(writer_.said(), ElementsAre("write 1", "flush", "write 2", "flush"));
 }
 
 TEST_F(CommitLoopTest, GroupClosesBeforeItIsTooLarge) {
@@ -295,8 +324,7 @@ TEST_F(CommitLoopTest, GroupClosesBeforeItIsTooLarge) {
   Append(Small(), Sync::kFlush);
   writer_.Release();
   EXPECT_THAT(Outcomes(), Each(Outcome::kCommitted));
-  EXPECT_THAT(writer_.said(), ElementsAre("write 1 sync", "write 1 sync", "write 1 sync",
-                                          "write 1 sync", "write 1 sync", "write 1 sync"));
+  EXPECT_THAT(writer_.said(), Contains("write 1").Times(6));
 }
 
 TEST_F(CommitLoopTest, IntakeHasABoundAndTakesInAgainWhenItIsWritten) {
@@ -319,7 +347,7 @@ TEST_F(CommitLoopTest, FullDiskRefusesTheBatchAndNothingElse) {
   writer_.SetRoom(true);
   Append(Small(), Sync::kFlush);
   EXPECT_THAT(Outcomes(), ElementsAre(Outcome::kNoSpace, Outcome::kCommitted));
-  EXPECT_THAT(writer_.said(), ElementsAre("write 1 sync"));
+  EXPECT_THAT(writer_.said(), ElementsAre("write 1", "flush"));
 }
 
 TEST_F(CommitLoopTest, BehindABatchWithoutRoomNoneOfItsChainIsWritten) {
@@ -337,6 +365,99 @@ TEST_F(CommitLoopTest, BehindABatchWithoutRoomNoneOfItsChainIsWritten) {
   Append(link(), Sync::kFlush);
   Append(Small(), Sync::kFlush);
   EXPECT_THAT(Outcomes(), ElementsAre(Outcome::kNoSpace, Outcome::kNoSpace, Outcome::kCommitted));
+}
+
+TEST_F(CommitLoopTest, NextGroupIsWrittenWhileALargeOneIsSynced) {
+  Start();
+  writer_.HoldFlushes();
+  Append(Large(1), Sync::kFlush);
+  writer_.WaitFor(2);
+  Append(Large(1), Sync::kFlush);
+  writer_.WaitFor(3);
+  EXPECT_THAT(writer_.said(), ElementsAre("write 1", "flush", "write 1"));
+  EXPECT_EQ(completed(), 0u);
+  writer_.Release();
+  EXPECT_THAT(Outcomes(), Each(Outcome::kCommitted));
+  EXPECT_THAT(writer_.said(), ElementsAre("write 1", "flush", "write 1", "flush"));
+}
+
+TEST_F(CommitLoopTest, SyncThatBeganBeforeAWriteDoesNotConfirmIt) {
+  Start();
+  writer_.HoldFlushes();
+  Append(Large(1), Sync::kFlush);
+  writer_.WaitFor(2);
+  Append(Large(1), Sync::kFlush);
+  writer_.WaitFor(3);
+  writer_.LetFlushesThrough(1);
+  writer_.WaitFor(4);
+  EXPECT_EQ(completed(), 1u);
+  writer_.Release();
+  EXPECT_THAT(Outcomes(), Each(Outcome::kCommitted));
+}
+
+TEST_F(CommitLoopTest, GroupsWrittenDuringASyncShareTheNext) {
+  Start(kNever, 1);
+  writer_.HoldFlushes();
+  Append(Small(), Sync::kFlush);
+  writer_.WaitFor(2);
+  for (std::size_t i = 0; i < 5; ++i) {
+    Append(Small(), Sync::kFlush);
+    writer_.WaitFor(3 + i);
+  }
+  writer_.Release();
+  EXPECT_THAT(Outcomes(), Each(Outcome::kCommitted));
+  EXPECT_EQ(loop_->counts().groups, 6u);
+  EXPECT_EQ(loop_->counts().flushes, 2u);
+}
+
+TEST_F(CommitLoopTest, SmallBatchesGatherWhileTheDiskIsBusy) {
+  Start();
+  writer_.HoldFlushes();
+  Append(Large(1), Sync::kFlush);
+  writer_.WaitFor(2);
+  for (int i = 0; i < 50; ++i) Append(Small(), Sync::kFlush);
+  writer_.Release();
+  EXPECT_THAT(Outcomes(), Each(Outcome::kCommitted));
+  EXPECT_THAT(writer_.said(), ElementsAre("write 1", "flush", "write 50", "flush"));
+}
+
+TEST_F(CommitLoopTest, WrittenBatchBehindAGroupThatIsSyncedKeepsItsPlaceInLine) {
+  Start();
+  writer_.HoldFlushes();
+  Append(Large(1), Sync::kFlush);
+  writer_.WaitFor(2);
+  Append(Large(1), Sync::kWritten);
+  writer_.WaitFor(3);
+  EXPECT_EQ(completed(), 0u);
+  writer_.Release();
+  EXPECT_THAT(Outcomes(), Each(Outcome::kCommitted));
+}
+
+TEST_F(CommitLoopTest, FailedSyncOfALargeGroupIsUnknownAndFatalOnce) {
+  writer_.flush_fails_ = true;
+  Start(kNever, 1);
+  writer_.HoldFlushes();
+  Append(Small(), Sync::kFlush);
+  writer_.WaitFor(2);
+  Append(Small(), Sync::kFlush);
+  writer_.WaitFor(3);
+  writer_.Release();
+  EXPECT_THAT(Outcomes(), ElementsAre(Outcome::kUnknown, Outcome::kUnknown));
+  EXPECT_EQ(fatal_.get_future().get().message(), "the disk is gone");
+  Append(Small(), Sync::kFlush);
+  EXPECT_EQ(Outcomes().back(), Outcome::kShuttingDown);
+  EXPECT_THAT(writer_.said(), ElementsAre("write 1", "flush", "write 1"));
+}
+
+TEST_F(CommitLoopTest, EndWaitsForTheSyncOfALargeGroup) {
+  Start(kNever, 1);
+  writer_.HoldFlushes();
+  Append(Small(), Sync::kFlush);
+  writer_.WaitFor(2);
+  std::thread end([this] { loop_.reset(); });
+  writer_.Release();
+  end.join();
+  EXPECT_THAT(Outcomes(), ElementsAre(Outcome::kCommitted));
 }
 
 TEST_F(CommitLoopTest, CompletionMayAppend) {
@@ -364,10 +485,16 @@ TEST_F(CommitLoopTest, WhatACompletionAppendsDuringTheEndIsRefused) {
   EXPECT_EQ(last.get_future().get(), Outcome::kShuttingDown);
 }
 
-TEST_F(CommitLoopTest, BatchesOfManyThreadsCompleteOnceEachInTheirThreadsOrder) {
+class CommitLoopOrderTest : public CommitLoopTest,
+                            public ::testing::WithParamInterface<std::size_t> {};
+
+INSTANTIATE_TEST_SUITE_P(WriteAheadBytes, CommitLoopOrderTest,
+                         ::testing::Values(1, 2'000, CommitLoop::kWriteAheadBytes));
+
+TEST_P(CommitLoopOrderTest, BatchesOfManyThreadsCompleteOnceEachInTheirThreadsOrder) {
   constexpr int kThreads = 4;
   constexpr int kEach = 2000;
-  Start();
+  Start(kNever, GetParam());
   std::vector<std::vector<Index>> indexes(kThreads);
   std::latch all(kThreads * kEach);
   std::vector<std::thread> threads;
