@@ -56,6 +56,10 @@ rocksdb::ColumnFamilyOptions RowFamily(const std::shared_ptr<rocksdb::Cache>& ca
 rocksdb::ColumnFamilyOptions DedupFamily(const std::shared_ptr<rocksdb::Cache>& cache) {
   rocksdb::ColumnFamilyOptions options = RowFamily(cache, RowWriteBufferBytes(Table::kDedup));
   options.memtable_factory = std::make_shared<rocksdb::VectorRepFactory>();
+  // Hashes do not compress, and each file of level 0 overlaps all of level 1: merge many at once.
+  options.compression_per_level = {rocksdb::kNoCompression, rocksdb::kNoCompression,
+                                   rocksdb::kLZ4Compression};
+  options.level0_file_num_compaction_trigger = 8;
   return options;
 }
 
