@@ -35,9 +35,14 @@ using test::kShard;
 using test::kShortLivedQueue;
 using test::Remains;
 
-constexpr std::uint64_t kSeed = 7;
 constexpr std::size_t kSmall = 700;
 constexpr std::size_t kLarge = 30'000;  // three of them fill the memtable of the bodies
+
+/// Of the bodies, and of what a cut leaves; MQD_CRASH_SEED gives another.
+std::uint64_t Seed() {
+  static const char* const seed = std::getenv("MQD_CRASH_SEED");
+  return seed == nullptr ? 7 : std::strtoull(seed, nullptr, 10);
+}
 
 absl::StatusOr<std::unique_ptr<RocksStore>> Open(const std::string& data_dir,
                                                  std::shared_ptr<rocksdb::FileSystem> files) {
@@ -77,13 +82,13 @@ class Recording {
     test::WriteFile(target + "/FORMAT", beside.format);
     test::WriteFile(target + "/MANIFEST-SYNCED", beside.manifest_mark);
     // Only the first one is synced, before FORMAT says ready: any of those behind may be there.
-    const bool lags = remains.bytes != Bytes::kWritten && (kSeed + point) % 3 == 0;
+    const bool lags = remains.bytes != Bytes::kWritten && (Seed() + point) % 3 == 0;
     const std::size_t version =
         lags && beside.watermark > 0 ? 1 + point % beside.watermark : beside.watermark;
     if (!watermarks_.at(version).empty()) {
       test::WriteFile(target + "/WATERMARK", watermarks_[version]);
     }
-    files_->MaterialisePoint(point, remains, kSeed + point, target + "/db");
+    files_->MaterialisePoint(point, remains, Seed() + point, target + "/db");
   }
 
   /// Batches that must be there after a cut of the power, or the end of the process, at `point`.
@@ -224,7 +229,7 @@ class Recording {
   test::TemporaryDirectory directory_;
   const std::string data_ = directory_.path("data");
   const std::string attic_ = directory_.path("attic");
-  std::mt19937_64 random_{kSeed};
+  std::mt19937_64 random_{Seed()};
   test::History history_;
   Milestones given_, written_, flushed_;
   std::vector<std::string> watermarks_{""};  // all that there were, in order
@@ -323,7 +328,7 @@ TEST_P(CrashPointsTest, StartsByItselfWithAllThatWasConfirmed) {
   std::uint64_t tried = 0;
   for (std::uint64_t point = GetParam().first; point <= recording_.points(); point += Stride()) {
     SCOPED_TRACE(
-        absl::StrCat("seed ", kSeed, ", at operation ", point, " of ", recording_.points()));
+        absl::StrCat("seed ", Seed(), ", at operation ", point, " of ", recording_.points()));
     const std::string data_dir = directory_.path("data");
     recording_.Materialise(point, GetParam().remains, data_dir);
     const auto [state, is_new] = states_.try_emplace(DigestOf(data_dir));
