@@ -22,6 +22,7 @@
 #include "server/rpc/admin_service.h"
 #include "server/rpc/broker_service.h"
 #include "server/rpc/grpc_log.h"
+#include "server/rpc/listener.h"
 #include "server/rpc/redrive_rpc.h"
 #include "server/rpc/session_list.h"
 #include "server/rpc/time_convert.h"
@@ -52,6 +53,14 @@ absl::StatusOr<std::unique_ptr<storage::RocksStore>> OpenStore(const Config& con
   const bool damaged =
       absl::IsDataLoss(store.status()) || absl::IsFailedPrecondition(store.status());
   return WithExitCode(store.status(), damaged ? ExitCode::kStoreError : ExitCode::kCannotCreate);
+}
+
+absl::Status CannotListen(const std::string& address, const std::string& why) {
+  return WithExitCode(
+      absl::UnavailableError(fmt::format("cannot listen on {} ({}): the address is in use, not of "
+                                         "this machine, or not permitted; choose another --listen",
+                                         address, why)),
+      ExitCode::kCannotBind);
 }
 
 void LogAlarm(const queue::QueueAlarm& alarm) {
@@ -112,13 +121,13 @@ struct App::Parts {
   std::unique_ptr<rpc::RpcDeps> deps;
   std::unique_ptr<rpc::BrokerService> broker;
   std::unique_ptr<rpc::AdminService> admin;
+  std::unique_ptr<rpc::Listener> listener;
   std::unique_ptr<grpc::Server> grpc;
   std::unique_ptr<http::Probes> probes;
   asio::steady_timer session_timer{pool};
   std::atomic<bool> stopping{false};
   std::shared_ptr<std::atomic<std::int64_t>> last_pulse_ns =
       std::make_shared<std::atomic<std::int64_t>>(0);
-  int port = 0;
 };
 
 absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, OnFatal on_fatal) {
@@ -159,6 +168,12 @@ absl::Status App::Parts::StartRedrives() {
 }
 
 absl::Status App::Parts::StartGrpc() {
+  const auto address = ParseListenAddress(config.grpc.listen);
+  if (!address.ok()) return WithExitCode(address.status(), ExitCode::kConfig);
+  auto listening = rpc::Listener::Open(address->host, address->port);
+  if (!listening.ok())
+    return CannotListen(config.grpc.listen, std::string(listening.status().message()));
+  listener = *std::move(listening);
   deps = std::make_unique<rpc::RpcDeps>(
       rpc::RpcDeps{.registry = *registry,
                    .redrives = *redrives,
@@ -176,21 +191,18 @@ absl::Status App::Parts::StartGrpc() {
   if (config.grpc.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   SetLimits(builder);
-  builder.AddListeningPort(config.grpc.listen, grpc::InsecureServerCredentials(), &port);
+  auto acceptor = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      grpc::InsecureServerCredentials());
   builder.RegisterService(broker.get());
   builder.RegisterService(admin.get());
   grpc = builder.BuildAndStart();
-  if (grpc != nullptr && port != 0) {
-    for (const char* service : {"mqd.v1.BrokerService", "mqd.v1.AdminService"}) {
-      grpc->GetHealthCheckService()->SetServingStatus(service, true);
-    }
-    return absl::OkStatus();
+  if (grpc == nullptr) return CannotListen(config.grpc.listen, "gRPC does not start");
+  for (const char* service : {"mqd.v1.BrokerService", "mqd.v1.AdminService"}) {
+    grpc->GetHealthCheckService()->SetServingStatus(service, true);
   }
-  return WithExitCode(
-      absl::UnavailableError(fmt::format("cannot listen on {}: the address is in use, not of this "
-                                         "machine, or not permitted; choose another --listen",
-                                         config.grpc.listen)),
-      ExitCode::kCannotBind);
+  listener->Start(std::move(acceptor));
+  return absl::OkStatus();
 }
 
 absl::Status App::Parts::StartHttp() {
@@ -225,6 +237,7 @@ App::App(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 App::~App() {
   if (parts_->probes != nullptr) parts_->probes->Stop();
   parts_->stopping.store(true);
+  if (parts_->listener != nullptr) parts_->listener->Stop();
   parts_->sessions.EndAll();
   if (parts_->grpc != nullptr) {
     // Every stream has ended; a client that keeps an idle connection is not waited for.
@@ -239,7 +252,7 @@ App::~App() {
   if (parts_->registry != nullptr) parts_->registry->Stop();
 }
 
-int App::port() const { return parts_->port; }
+int App::port() const { return parts_->listener->port(); }
 int App::http_port() const { return parts_->probes == nullptr ? 0 : parts_->probes->port(); }
 
 std::string App::RecoverySummary() const {

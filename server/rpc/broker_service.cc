@@ -6,6 +6,7 @@
 
 #include "server/rpc/consume_session.h"
 #include "server/rpc/handshake.h"
+#include "server/rpc/metadata_check.h"
 #include "server/rpc/publish_session.h"
 #include "server/rpc/settle_request.h"
 #include "server/rpc/status_map.h"
@@ -60,9 +61,14 @@ grpc::ServerUnaryReactor* BrokerService::Publish(grpc::CallbackServerContext* co
   return UnaryPublish::Start(deps_, *context, *request, *response);
 }
 
-grpc::ServerUnaryReactor* BrokerService::Receive(grpc::CallbackServerContext*,
+grpc::ServerUnaryReactor* BrokerService::Receive(grpc::CallbackServerContext* context,
                                                  const grpc::ByteBuffer* request,
                                                  grpc::ByteBuffer* response) {
+  if (absl::Status taken = CheckMetadata(*context); !taken.ok()) {  // it may wait for a minute
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(ToGrpc(taken));
+    return reactor;
+  }
   return UnaryReceive::Start(deps_, *request, *response);
 }
 

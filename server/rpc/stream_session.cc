@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "proto/base/assert.h"
 #include "server/rpc/buffers.h"
+#include "server/rpc/metadata_check.h"
 #include "server/rpc/session_list.h"
 #include "server/rpc/status_map.h"
 #include "server/rpc/time_convert.h"
@@ -37,8 +38,9 @@ StreamSession::StreamSession(Kind kind, const RpcDeps& deps, grpc::CallbackServe
 
 void StreamSession::Begin() {
   keep_alive_ = shared_from_this();
-  const absl::Status added = deps_.sessions.Add(shared_from_this());
-  if (!added.ok()) return End(added, Rest::kDrop);
+  absl::Status taken = CheckMetadata(context_);
+  if (taken.ok()) taken = deps_.sessions.Add(shared_from_this());
+  if (!taken.ok()) return End(std::move(taken), Rest::kDrop);
   ResumeRead();
 }
 

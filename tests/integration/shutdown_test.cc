@@ -4,10 +4,13 @@
 #include <signal.h>
 
 #include <atomic>
+#include <cstdlib>
+#include <random>
 #include <set>
 
 #include "mqd/client.h"
 #include "proto/base/mutex.h"
+#include "tests/support/figures.h"
 #include "tests/support/mqd_process.h"
 #include "tests/support/streams.h"
 
@@ -41,8 +44,12 @@ class IdleStreams {
   }
 
   /// Publishers finish when they are told to go; consumers hold nothing and are ended.
-  void Obey() {
-    for (auto& stream : publish_) {
+  void Obey() { ObeyAllBut(0); }
+
+  /// So many publishers do not listen.
+  void ObeyAllBut(std::size_t deaf) {
+    for (std::size_t i = deaf; i < publish_.size(); ++i) {
+      auto& stream = publish_[i];
       const auto frame = stream->Next();
       ASSERT_TRUE(frame && frame->has_go_away());
       EXPECT_EQ(frame->go_away().code(), v1::GO_AWAY_CODE_DRAINING);
@@ -169,6 +176,46 @@ TEST(ShutdownTest, AThousandStreamsThatDoNotListenEndWithTheGrace) {
   process.Signal(SIGTERM);
   EXPECT_EQ(process.WaitExit(), 0) << process.log();
   EXPECT_THAT(process.log(), HasSubstr("the grace of 1000 ms is over with streams left"));
+}
+
+/// MQD_ROUNDS of them, on one store, with a random part of the publishers that does not listen.
+TEST(ShutdownTest, AThousandStreamsUnderLoadEndInTenSecondsRoundAfterRound) {
+  constexpr int kRounds = 10;
+  constexpr std::chrono::seconds kMost{10};
+  const char* const wanted = std::getenv("MQD_ROUNDS");
+  const int rounds = wanted == nullptr ? kRounds : std::stoi(wanted);
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  TemporaryDirectory directory;
+  std::uint64_t confirmed = 0;
+  std::uint64_t failed = 0;
+  for (int round = 0; round < rounds; ++round) {
+    MqdProcess process({.flags = {"--shutdown-grace", "1s"}}, directory.path("data"));
+    ASSERT_TRUE(process.WaitReady()) << process.log();
+    if (round == 0) CreateQueues(process);
+    IdleStreams idle(process.address());
+    Counting counting(process.address());
+    counting.WaitConfirmed(1'000);
+    process.Signal(SIGTERM);
+    const auto begin = std::chrono::steady_clock::now();
+    idle.ObeyAllBut(std::uniform_int_distribution<std::size_t>(0, kStreamsOfAKind)(random));
+    const int code = process.WaitExit();
+    const auto took = std::chrono::steady_clock::now() - begin;
+    EXPECT_EQ(code, 0) << process.log();
+    EXPECT_LE(took, kMost);
+    if (code != 0 || took > kMost) ++failed;
+    confirmed += static_cast<std::uint64_t>(counting.Stop());
+  }
+  MqdProcess again({}, directory.path("data"));
+  ASSERT_TRUE(again.WaitReady()) << again.log();
+  const std::size_t found = TakeAll(again.address()).size();
+  EXPECT_GE(found, confirmed);
+  testing::AddFigure({.promise = "R15",
+                      .trials = static_cast<std::uint64_t>(rounds),
+                      .confirmed = confirmed,
+                      .violations = failed + (found < confirmed ? confirmed - found : 0),
+                      .note = "a thousand streams in each"});
 }
 
 TEST(ShutdownTest, StreamThatOpensDuringTheDrainIsRefused) {

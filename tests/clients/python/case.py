@@ -12,8 +12,12 @@ class BrokerCase(unittest.TestCase):
     """The tests of a class share a daemon, which must outlive them and end well."""
 
     @classmethod
+    def make_daemon(cls):
+        return daemon.Daemon()
+
+    @classmethod
     def setUpClass(cls):
-        cls.daemon = daemon.Daemon()
+        cls.daemon = cls.make_daemon()
         cls.addClassCleanup(cls.daemon.remove)
         cls.daemon.start()
         cls.client = mqd.Client(cls.daemon.address)

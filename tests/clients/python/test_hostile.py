@@ -2,7 +2,6 @@
 import os
 import queue
 import socket
-import threading
 import unittest
 
 import grpc
@@ -10,6 +9,7 @@ from mqd.v1 import admin_pb2, broker_pb2, types_pb2
 
 import case
 import mqd_client as mqd
+from traffic import Traffic
 
 HUGE = 2**64 - 1
 BAD_NAMES = ['../etc', '..', '.', 'a/../b', 'default/../x', 'a/b/c', '/a', 'a/', '', '.hidden',
@@ -41,51 +41,6 @@ def consume_open(name):
 
 def publish_batch(*raw_messages, first=1, extra=b''):
     return field(2, field(1, first) + extra + b''.join(field(15, each) for each in raw_messages))
-
-
-class Traffic(threading.Thread):
-    """A publisher and a consumer that must not notice anything."""
-
-    def __init__(self, client, name):
-        super().__init__(daemon=True)
-        self.rounds = 0
-        self.failure = None
-        self.changed = threading.Condition()
-        self._stopping = False
-        self._publisher = client.publisher(name)
-        self._consumer = client.consumer(name)
-
-    def run(self):
-        try:
-            with self._publisher, self._consumer:
-                while not self._stopping:
-                    self._round()
-        except Exception as error:  # whatever it is, the test that reads it fails
-            with self.changed:
-                self.failure = error
-                self.changed.notify_all()
-
-    def _round(self):
-        self._publisher.publish_all(*[mqd.message(b'x' * 100)] * 20)
-        self._consumer.grant(20)
-        got = self._consumer.take(20)
-        if self._consumer.settle(got, mqd.ack()).settled != 20:
-            raise AssertionError('a settle of the other stream went wrong')
-        with self.changed:
-            self.rounds += 1
-            self.changed.notify_all()
-
-    def check_goes_on(self):
-        """Two more rounds without an error."""
-        with self.changed:
-            wanted = self.rounds + 2
-            self.changed.wait_for(lambda: self.failure or self.rounds >= wanted, 30)
-            if self.failure is not None or self.rounds < wanted:
-                raise AssertionError(f'the other streams noticed: {self.failure}')
-
-    def stop(self):
-        self._stopping = True
-        self.join(30)
 
 
 class HostileCase(case.BrokerCase):
