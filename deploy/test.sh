@@ -1,20 +1,25 @@
 #!/usr/bin/env bash
-# test.sh [--sanitize]: installs what the suite needs, builds, and runs it: every test, in the
-# release build. Ends with 0 only when every test has run and passed.
+# test.sh [--sanitize | --mutants]: installs what the suite needs, builds, and runs it: every test,
+# in the release build. Ends with 0 only when every test has run and passed.
 #
 # --sanitize goes on with AddressSanitizer and UndefinedBehaviorSanitizer, for all but the long
 # tests and those that are not in C++, and with ThreadSanitizer, for the rules of the queue and for
 # the store. That builds nearly everything twice more.
+#
+# --mutants does another thing: it plants bugs, one at a time, and ends with 0 when the tests have
+# noticed every one of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 buf_version=1.75.0
 jobs=$(nproc)
 sanitize=false
+mutants=false
 case ${1:-} in
   '') ;;
   --sanitize) sanitize=true ;;
-  *) echo "usage: deploy/test.sh [--sanitize]" >&2; exit 64 ;;
+  --mutants) mutants=true ;;
+  *) echo "usage: deploy/test.sh [--sanitize | --mutants]" >&2; exit 64 ;;
 esac
 
 configure() {  # PRESET
@@ -29,7 +34,17 @@ run_tests() {  # DIRECTORY CTEST-ARGUMENTS...
   ctest --test-dir "$directory" --output-on-failure --no-tests=error --parallel "$jobs" "$@"
 }
 
+run_mutants() {
+  configure mutants
+  cmake --build build/mutants --target tests_mutants
+  tests/mutants/run.py --build build/mutants
+}
+
 deploy/install-packages.sh build test
+if $mutants; then
+  run_mutants
+  exit 0
+fi
 if command -v npm >/dev/null; then
   npm install --silent --no-audit --no-fund --prefix build/tools "@bufbuild/buf@$buf_version"
 else

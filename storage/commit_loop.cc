@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 
 namespace mqd::storage {
 namespace {
@@ -119,15 +120,19 @@ void CommitLoop::CommitGroup() {
       result.outcome = Outcome::kNoSpace;
     } else {
       result.index = writer_.Add(pending.shard, pending.batch);
-      sync |= pending.sync == Sync::kFlush;
+      sync |= pending.sync == Sync::kFlush && !MQD_MUTANT(sync_on_timer_only);
       ++written;
     }
   }
   if (written == 0) return;
+  if (MQD_MUTANT(confirm_before_commit)) {
+    for (Pending& pending : group_) std::exchange(pending.done, [](auto) {})(pending.result);
+  }
   if (absl::Status status = writer_.Commit(sync); !status.ok()) {
     for (Pending& pending : group_) {
       if (pending.result.outcome != Outcome::kCommitted) continue;
       pending.result = {Outcome::kUnknown, options_.epoch, 0};
+      if (MQD_MUTANT(unknown_told_as_refused)) pending.result.outcome = Outcome::kNoSpace;
     }
     return Fail(std::move(status));
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 #include "storage/rocks_status.h"
 
 namespace mqd::storage {
@@ -29,6 +30,7 @@ RocksLogWriter::RocksLogWriter(const RocksDatabase& database, Start start)
 }
 
 bool RocksLogWriter::HasRoomFor(const Batch& batch) const {
+  if (MQD_MUTANT(full_disk_ignored)) return true;
   if (std::none_of(batch.ops().begin(), batch.ops().end(), AddsBody)) return true;
   // Half of the watermark at most: a queue refuses at the watermark, and before the log does.
   const std::uint64_t reserve = std::min(kDiskReserveBytes, disk_watch_.watermark_bytes() / 2);
@@ -88,7 +90,7 @@ absl::Status RocksLogWriter::Commit(bool sync) {
   }
   group_.Put(database_.node_family(), HeadRowKey(), EncodeHeadRow(head_));
   rocksdb::WriteOptions options;
-  options.sync = sync;
+  options.sync = sync && !MQD_MUTANT(sync_skipped);
   const rocksdb::Status written = database_.db().Write(options, &group_);
   written_since_reading_ += group_.GetDataSize();
   if (disk_watch_.free_bytes() < disk_watch_.watermark_bytes() + 2 * written_since_reading_ &&
@@ -101,7 +103,9 @@ absl::Status RocksLogWriter::Commit(bool sync) {
   } else {
     group_.Clear();
   }
-  if (!written.ok()) return FromRocks(written, "write to the log");
+  if (!written.ok() && !MQD_MUTANT(write_error_ignored)) {
+    return FromRocks(written, "write to the log");
+  }
   return sync ? watermark_.Advance(head_.group) : absl::OkStatus();
 }
 
