@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "proto/base/mutant.h"
+
 namespace mqd::client {
 namespace {
 
@@ -30,7 +32,7 @@ void CreditControl::OnOpened(std::uint64_t messages_limit, std::uint64_t bytes_l
   bytes_max_ = Bounded(options_.bytes_max, bytes_limit);
   target_messages_ = std::min(target_messages_, messages_max_);
   target_bytes_ = std::min(target_bytes_, bytes_max_);
-  granted_messages_ = granted_bytes_ = 0;
+  if (!MQD_MUTANT(credit_of_lost_stream_kept)) granted_messages_ = granted_bytes_ = 0;
   NewWindow(now);
 }
 

@@ -4,6 +4,7 @@
 
 #include "client/status_map.h"
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 
 namespace mqd::client {
 namespace {
@@ -99,7 +100,7 @@ void PublishWindow::OnOpened(bool known, const Limits& limits, std::uint64_t cre
   limits_ = limits;
   credit_messages_ = static_cast<std::int64_t>(credit_messages);
   credit_bytes_ = static_cast<std::int64_t>(credit_bytes);
-  if (!known && stood_) {
+  if (!known && stood_ && !MQD_MUTANT(sent_again_to_a_stranger)) {
     for (std::uint64_t id = first_id_; id < next_id_; ++id) {
       const Entry& entry = At(id);
       if (entry.answered || !entry.written || entry.keyed) continue;
@@ -121,7 +122,7 @@ void PublishWindow::OnDown() {
   for (std::uint64_t id = first_id_; id < next_to_write_; ++id) At(id).outstanding = false;
   outstanding_ = 0;
   frame_ends_.clear();
-  next_to_write_ = first_id_;
+  if (!MQD_MUTANT(unconfirmed_not_sent_again)) next_to_write_ = first_id_;
 }
 
 void PublishWindow::Complete(std::uint64_t id, PublishResult result, Completions& done) {

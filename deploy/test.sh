@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# test.sh [--sanitize] [--long MINUTES]: installs what the suite needs, builds, and runs it: every
-# test, in the release build; then prints what was promised, how often it was tried, and how often
-# it was broken. Ends with 0 only when every test has run and passed.
+# test.sh [--sanitize] [--long MINUTES] | --mutants: installs what the suite needs, builds, and runs
+# it: every test, in the release build; then prints what was promised, how often it was tried, and
+# how often it was broken. Ends with 0 only when every test has run and passed.
 #
 # --sanitize goes on with AddressSanitizer and UndefinedBehaviorSanitizer, for all but the long
 # tests and those that are not in C++, and with ThreadSanitizer, for the rules of the queue and for
@@ -9,6 +9,9 @@
 #
 # --long goes on with the random tests, with new seeds, for so many minutes. A seed that fails is
 # kept in tests/regress/.
+#
+# --mutants does another thing: it plants bugs, one at a time, and ends with 0 when the tests have
+# noticed every one of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,13 +19,15 @@ buf_version=1.75.0
 jobs=$(nproc)
 options=()
 minutes=0
+mutants=false
 usage() {
-  echo "usage: deploy/test.sh [--sanitize] [--long MINUTES]" >&2
+  echo "usage: deploy/test.sh [--sanitize] [--long MINUTES] | --mutants" >&2
   exit 64
 }
 while (($#)); do
   case $1 in
     --sanitize) options+=("--with=$1") ;;
+    --mutants) mutants=true ;;
     --long)
       [[ ${2:-} =~ ^[0-9]+$ ]] || usage
       minutes=$2
@@ -55,7 +60,17 @@ run_sanitized() {  # DIRECTORY CTEST-ARGUMENTS...
     >> "$MQD_FIGURES"
 }
 
+run_mutants() {
+  configure mutants
+  cmake --build build/mutants --target tests_mutants
+  tests/mutants/run.py --build build/mutants
+}
+
 deploy/install-packages.sh build test
+if $mutants; then
+  run_mutants
+  exit 0
+fi
 if command -v npm >/dev/null; then
   npm install --silent --no-audit --no-fund --prefix build/tools "@bufbuild/buf@$buf_version"
 else

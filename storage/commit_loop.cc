@@ -6,6 +6,8 @@
 #include <iterator>
 #include <utility>
 
+#include "proto/base/mutant.h"
+
 namespace mqd::storage {
 namespace {
 
@@ -133,16 +135,22 @@ void CommitLoop::CommitGroup() {
       result.outcome = Outcome::kNoSpace;
     } else {
       result.index = writer_.Add(pending.shard, pending.batch);
-      group_.sync |= pending.sync == Sync::kFlush;
+      group_.sync |= pending.sync == Sync::kFlush && !MQD_MUTANT(sync_on_timer_only);
       ++written;
     }
   }
   if (written == 0) return;
+  if (MQD_MUTANT(confirm_before_commit)) {
+    for (Pending& pending : group_.batches) {
+      std::exchange(pending.done, [](auto) {})(pending.result);
+    }
+  }
   if (absl::Status status = writer_.Commit(); !status.ok()) {
     group_.sync = false;
     for (Pending& pending : group_.batches) {
       if (pending.result.outcome != Outcome::kCommitted) continue;
       pending.result = {Outcome::kUnknown, options_.epoch, 0};
+      if (MQD_MUTANT(unknown_told_as_refused)) pending.result.outcome = Outcome::kNoSpace;
     }
     return Fail(std::move(status));
   }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 #include "storage/rocks_status.h"
 
 namespace mqd::storage {
@@ -30,6 +31,7 @@ RocksLogWriter::RocksLogWriter(const RocksDatabase& database, Start start)
 }
 
 bool RocksLogWriter::HasRoomFor(const Batch& batch) const {
+  if (MQD_MUTANT(full_disk_ignored)) return true;
   if (std::none_of(batch.ops().begin(), batch.ops().end(), AddsBody)) return true;
   // Half of the watermark at most: a queue refuses at the watermark, and before the log does.
   const std::uint64_t reserve = std::min(kDiskReserveBytes, disk_watch_.watermark_bytes() / 2);
@@ -100,14 +102,17 @@ absl::Status RocksLogWriter::Commit() {
   } else {
     group_.Clear();
   }
-  if (!written.ok()) return FromRocks(written, "write to the log");
+  if (!written.ok() && !MQD_MUTANT(write_error_ignored)) {
+    return FromRocks(written, "write to the log");
+  }
   written_group_.store(head_.group, std::memory_order_release);
   return absl::OkStatus();
 }
 
 absl::Status RocksLogWriter::Flush() {
   const std::uint64_t group = written_group_.load(std::memory_order_acquire);
-  const rocksdb::Status synced = database_.db().SyncWAL();
+  const rocksdb::Status synced =
+      MQD_MUTANT(sync_skipped) ? rocksdb::Status::OK() : database_.db().SyncWAL();
   if (!synced.ok()) return FromRocks(synced, "sync the log");
   return watermark_.Advance(group);
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/mutant.h"
 #include "storage/rocks_status.h"
 
 namespace mqd::storage {
@@ -157,7 +158,7 @@ absl::StatusOr<Recovered> Recover(const DataDir& directory, const RocksDatabase&
   if (!head.ok()) return head.status();
   absl::StatusOr<CommitWatermark> watermark = OpenWatermark(directory, accept_data_loss);
   if (!watermark.ok()) return watermark.status();
-  if (head->group < watermark->group()) {
+  if (head->group < watermark->group() && !MQD_MUTANT(missing_groups_accepted)) {
     if (!accept_data_loss) {
       return ConfirmedGroupsMissing(directory, database.last_log(), head->group,
                                     watermark->group());

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 
 namespace mqd::queue {
 
@@ -27,6 +28,7 @@ constexpr bool kIsUse =
 }  // namespace
 
 DeliveryId FirstDelivery(storage::Epoch epoch) {
+  if (MQD_MUTANT(delivery_ids_begin_anew)) epoch = 0;
   return ((epoch & kEpochMask) << kDeliveryCounterBits) + 1;
 }
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 #include "server/queue/queue_core.h"
 
 namespace mqd::queue {
@@ -81,7 +82,7 @@ void QueueCore::Handle(DetachConsumer& event) {
 void QueueCore::RemoveConsumer(ConsumerId id, const std::string& why) {
   Consumer& consumer = consumers_.at(id);
   SetCredit(id, consumer, 0, 0);
-  if (consumer.in_flight > 0) {
+  if (consumer.in_flight > 0 && !MQD_MUTANT(lost_stream_keeps_its_messages)) {
     for (const FlightRun& run : in_flight_.TakeConsumer(id)) {
       Note(Transition::kConsumerGone, run, why);
       Return(run, run.started, 0, why);

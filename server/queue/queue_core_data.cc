@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "proto/base/mutant.h"
 
 namespace mqd::queue {
 
@@ -28,7 +29,9 @@ QueueData::QueueData(const RecoveredQueue& recovered, DeliveryId first_delivery,
 
 bool QueueData::HasRoom(std::uint64_t charge_bytes) const {
   if (bytes_ > settings_.max_bytes || charge_bytes > settings_.max_bytes - bytes_) return false;
-  return rendezvous() ? HasTaker() : messages_ < settings_.max_messages;
+  if (rendezvous()) return HasTaker();
+  if (MQD_MUTANT(bound_off_by_one) && messages_ == settings_.max_messages) return true;
+  return messages_ < settings_.max_messages;
 }
 
 WallMs QueueData::DedupGoesMs() const {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 #include "server/queue/queue_core.h"
 
 namespace mqd::queue {
@@ -182,8 +183,10 @@ void QueueCore::HandOver(ConsumerId id, Consumer& consumer, FlightRun run) {
   Note(Transition::kDelivered, run);
   DeliveryRun out = RunFor(consumer, run);
   const std::uint64_t charge = out.charge_bytes;
-  SetCredit(id, consumer, consumer.credit_messages - run.count,
-            consumer.credit_bytes - static_cast<std::int64_t>(charge));
+  if (!MQD_MUTANT(delivery_costs_no_credit)) {
+    SetCredit(id, consumer, consumer.credit_messages - run.count,
+              consumer.credit_bytes - static_cast<std::int64_t>(charge));
+  }
   if (settings_.delivery == DeliveryMode::kAtMostOnce) {
     open_.deliveries.emplace_back(id, std::move(out));
     AckMessages(run);
@@ -193,7 +196,7 @@ void QueueCore::HandOver(ConsumerId id, Consumer& consumer, FlightRun run) {
   const std::int64_t lease_ns =
       consumer.lease_ns != 0 ? consumer.lease_ns : settings_.lease_duration.count() * kNsPerMs;
   out.lease_ms = lease_ns / kNsPerMs;
-  run.deadline_ns = now_ns() + lease_ns;
+  run.deadline_ns = MQD_MUTANT(lease_never_ends) ? kNever : now_ns() + lease_ns;
   consumer.in_flight += run.count;
   in_flight_.Add(run);
   AddToOutbox(id, consumer, std::move(out), charge);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 #include "server/limits.h"
 #include "server/queue/queue_core.h"
 
@@ -371,6 +372,7 @@ void QueueCore::Store(const Waiter& waiter, const IncomingMessage& message,
       dirty_producers_.push_back(*publishers_.at(waiter.batch.publisher).producer);
     producer->Add(publish_id, sequence);
   }
+  if (MQD_MUTANT(dedup_in_another_batch)) SealCommit();
   if (!message.idempotency_key.empty()) RememberKey(message, sequence, 0, open_batch_);
 }
 
@@ -380,7 +382,9 @@ void QueueCore::TouchProducers() {
     if (producer == nullptr) continue;
     producer->dirty = false;
     producer->record.last_seen_ms = MonoMs();
-    if (durable()) open_batch_.PutProducer(id_, id, producer->record);
+    if (durable() && !MQD_MUTANT(producer_record_skipped)) {
+      open_batch_.PutProducer(id_, id, producer->record);
+    }
   }
   dirty_producers_.clear();
 }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 #include "server/queue/queue_core.h"
 
 namespace mqd::queue {
@@ -13,7 +14,9 @@ namespace mqd::queue {
 using storage::HeldState;
 
 void QueueCore::Handle(struct Settle& event) {
-  open_.replies.push_back(RequestDone{event.request, ApplyEntries(event.entries)});
+  RequestDone done{event.request, ApplyEntries(event.entries)};
+  if (MQD_MUTANT(ack_told_before_commit)) return Send(std::move(done));
+  open_.replies.push_back(std::move(done));
 }
 
 SettleResult QueueCore::ApplyEntries(std::vector<SettleEntry>& entries) {
@@ -26,7 +29,7 @@ SettleResult QueueCore::ApplyEntries(std::vector<SettleEntry>& entries) {
       ApplyOutcome(run, entry.outcome);
     }
     for (const DeliveryRange& range : missing) {
-      if (SettledByItself(range, entry.outcome)) {
+      if (SettledByItself(range, entry.outcome) || MQD_MUTANT(stale_settle_accepted)) {
         result.settled += range.last - range.first + 1;
       } else {
         result.exceptions.emplace_back(range, Stale(range));
@@ -58,6 +61,7 @@ void QueueCore::ApplyOutcome(const FlightRun& run, SettleOutcome& outcome) {
     FlightRun longer = run;
     longer.deadline_ns =
         now_ns() + extend->lease_ns.value_or(settings_.lease_duration.count() * kNsPerMs);
+    if (MQD_MUTANT(extension_forgotten)) longer.deadline_ns = run.deadline_ns;
     in_flight_.Add(longer);
   } else if (std::holds_alternative<AckOutcome>(outcome)) {
     Ack(run);
@@ -147,7 +151,7 @@ void QueueCore::Return(const FlightRun& run, bool charged, std::optional<std::in
     KeyBreaks(*run.key, run.chunk->SequenceAt(run.first_index), run.first, run.consumer);
   }
   const std::uint32_t attempts = run.attempt - (charged ? 0 : 1);
-  if (charged && attempts >= settings_.max_attempts) {
+  if (charged && attempts >= settings_.max_attempts + MQD_MUTANT(one_attempt_more)) {
     ParkRun(run, attempts, error.empty() ? "max_attempts reached" : error);
     return;
   }
@@ -231,7 +235,7 @@ void QueueCore::AddNote(Held& held, const FlightRun& run, const std::string& err
 }
 
 void QueueCore::WriteAttempt(Sequence sequence, const Held& held) {
-  if (!durable()) return;
+  if (!durable() || MQD_MUTANT(attempt_not_written)) return;
   const bool delayed = held.state == HeldState::kDelayed;
   const std::int64_t wait_ms = delayed ? (held.due - now_ns()) / kNsPerMs : 0;
   open_batch_.PutAttempt(id_, sequence,
@@ -243,7 +247,11 @@ void QueueCore::WriteAttempt(Sequence sequence, const Held& held) {
 
 void QueueCore::ExpireLeases() {
   absl::btree_map<ConsumerId, std::vector<DeliveryRange>> lost;
-  for (const FlightRun& run : in_flight_.TakeExpired(now_ns())) {
+  std::int64_t now = now_ns();
+  if (MQD_MUTANT(lease_on_the_wall_clock)) {
+    now = base_steady_ns_ + (around_->now.wall_ms - base_wall_ms_) * kNsPerMs;
+  }
+  for (const FlightRun& run : in_flight_.TakeExpired(now)) {
     totals_.lease_expired += run.count;
     if (consumers_.contains(run.consumer)) lost[run.consumer].push_back(run.range());
     Note(Transition::kLeaseExpired, run);

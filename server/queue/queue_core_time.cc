@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 #include "server/queue/queue_core.h"
 
 namespace mqd::queue {
@@ -145,7 +146,11 @@ void QueueCore::ExpireTtl() {
     ttl_due_.erase(ttl_due_.begin());
     --left;
     const MessageStatus status = StatusOf(sequence);
-    if (status != MessageStatus::kReady && status != MessageStatus::kDelayed) continue;
+    const bool leased = status == MessageStatus::kInFlight;
+    if (status != MessageStatus::kReady && status != MessageStatus::kDelayed &&
+        !(leased && MQD_MUTANT(expired_under_a_consumer))) {
+      continue;
+    }
     Chunk& chunk = *FindChunk(sequence);
     Expire(chunk, *chunk.IndexOf(sequence));
   }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 #include "server/queue/queue_core.h"
 
 namespace mqd::queue {
@@ -256,6 +257,7 @@ void QueueCore::Handle(CommitTransaction& event) {
   for (const Sequence sequence : event.leaving) Remove(sequence, Transition::kDeadLettered);
   totals_.dead_lettered += event.leaving.size();
   for (const std::uint64_t id : event.diverted) FinishDivert(id);
+  if (MQD_MUTANT(dead_letter_in_two_batches)) SealCommit();
   open_batch_.Append(std::move(event.parts));
   open_flush_ = open_flush_ || event.flush;
   open_.replies.push_back(TransactionDone{event.transaction, true, std::move(result)});

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 #include "server/queue/queue_core.h"
 
 namespace mqd::queue {
@@ -37,7 +38,9 @@ void QueueCore::WriteSettles() {
       EraseChunk(chunk);
       continue;
     }
-    if (durable()) open_batch_.PutSettles(id_, first, {chunk.settled.ranges()});
+    if (durable() && !MQD_MUTANT(settle_record_skipped)) {
+      open_batch_.PutSettles(id_, first, {chunk.settled.ranges()});
+    }
     if (chunk.partly_settled_ns == 0) {
       chunk.partly_settled_ns = around_->now.steady_ns;
       sparse_candidates_.insert(first);
@@ -187,6 +190,7 @@ void QueueCore::Restore(RecoveredQueue& recovered, const Now& now) {
     }
     chunks_.emplace(first, std::move(chunk));
   }
+  if (MQD_MUTANT(counters_not_rebuilt)) messages_ = bytes_ = 0;
   sequence_limit_ = std::max(sequence_limit_, next_sequence_);
   Effects asks;  // the first turn asks again for what messages wait for
   const Surroundings around{.now = now};
@@ -200,6 +204,7 @@ void QueueCore::Restore(RecoveredQueue& recovered, const Now& now) {
   if (!waiting_refs_.empty()) next_ask_ns_ = now.steady_ns;
   around_ = nullptr;
   effects_ = nullptr;
+  if (MQD_MUTANT(dedup_not_read_back)) recovered.dedup.clear();
   std::sort(recovered.dedup.begin(), recovered.dedup.end(), [](const auto& a, const auto& b) {
     return std::pair(a.second.first_seen_ms, a.second.sequence) <
            std::pair(b.second.first_seen_ms, b.second.sequence);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 
 namespace mqd::queue {
 
@@ -50,6 +51,7 @@ std::optional<ReadyLanes::Head> ReadyLanes::Next(Sequence plain, std::int64_t no
   if (next == kPriorities) next = highest;
   Sequence first = lanes_[next].empty() ? kNone : *lanes_[next].begin();
   if (next == 0) first = std::min(first, plain);
+  if (MQD_MUTANT(returned_goes_to_the_back) && next == 0 && plain != kNone) first = plain;
   return Head{static_cast<std::uint32_t>(next), first, waiting > 1};
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 
 namespace mqd::queue {
 
@@ -105,7 +106,7 @@ void ReadyOrder::UpdateKey(KeyState& key) {
   }
   Sequence head = 0;
   const Held* held = nullptr;
-  const bool follows = key.busy > 0;
+  const bool follows = key.busy > 0 && !MQD_MUTANT(key_free_before_the_settle);
   if (!key.waiting.empty() && (!follows || MayFollow(key))) {
     head = *key.waiting.begin();
     held = held_.Find(head);

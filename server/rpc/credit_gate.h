@@ -14,6 +14,7 @@
 #include <optional>
 #include <utility>
 
+#include "proto/base/mutant.h"
 #include "server/limits.h"
 
 namespace mqd::rpc {
@@ -37,6 +38,7 @@ class CreditGate {
     const auto most = static_cast<std::int64_t>(limits::kOutboxBytesMax);
     const std::int64_t room = most - static_cast<std::int64_t>(outbox_bytes) - open_bytes_;
     std::int64_t bytes = std::min(bytes_, room);
+    if (MQD_MUTANT(stuck_reader_not_held_back)) bytes = bytes_;
     if (bytes < std::min(bytes_, most / 4)) bytes = 0;  // not worth a call
     bytes = std::max<std::int64_t>(bytes, 0);
     if (messages_ == 0 && bytes == 0) return std::nullopt;

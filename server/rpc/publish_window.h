@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "proto/base/mutant.h"
 #include "server/limits.h"
 
 namespace mqd::rpc {
@@ -36,6 +37,7 @@ class PublishWindow {
   }
 
   void GiveBack(std::uint64_t messages, std::uint64_t bytes) {
+    if (MQD_MUTANT(publish_credit_lost)) return;
     back_.messages += messages;
     back_.bytes += bytes;
   }

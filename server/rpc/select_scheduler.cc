@@ -7,6 +7,7 @@
 #include <map>
 
 #include "proto/base/assert.h"
+#include "proto/base/mutant.h"
 
 namespace mqd::rpc {
 
@@ -40,6 +41,7 @@ void SelectScheduler::OnReturned(std::uint32_t slot, std::uint64_t messages, std
   open_messages_ = 0;
   at.deficit += back;
   at.wants = more;
+  if (MQD_MUTANT(select_credit_lost)) return;
   pool_messages_ += static_cast<std::int64_t>(back);
   pool_bytes_ += bytes;
 }

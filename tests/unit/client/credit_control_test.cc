@@ -43,6 +43,13 @@ TEST_F(CreditControlTest, GrantsTheInitialCreditOnceAStreamStands) {
   EXPECT_FALSE(credit_.TakeGrant().has_value());
 }
 
+TEST_F(CreditControlTest, ANewStreamIsGrantedWhatTheLostOneHadLeft) {
+  EXPECT_EQ(Granted(), 16u);
+  credit_.OnDelivered(5, 500);
+  credit_.OnOpened(0, 0, now_);
+  EXPECT_EQ(Granted(), 11u) << "five are still here";
+}
+
 TEST_F(CreditControlTest, BufferedMessagesAreNotRepaidBeforeTheyAreFinished) {
   EXPECT_EQ(Granted(), 16u);
   credit_.OnDelivered(16, 1'600);

@@ -371,6 +371,21 @@ TEST(QueueDedupTest, KeyOfASettledMessageIsKnownAfterARestart) {
   EXPECT_THAT(queue.TakeResults(), ElementsAre("1 duplicate of 1 SETTLED"));
 }
 
+TEST(QueueDedupTest, CrashBetweenAnyTwoCommitsLeavesNoSecondCopy) {
+  bool all = false;
+  for (int written = 0; !all; ++written) {
+    QueueHarness queue;
+    queue.AttachPublisher("ann");
+    queue.Publish("ann", {"a"}, {.keys = {"key"}});
+    for (int i = 0; i < written; ++i) all = !queue.CommitNext();
+    queue.Restart();
+    queue.AttachPublisher("ann");
+    queue.Publish("ann", {"a"}, {.keys = {"key"}});
+    queue.CommitAll();
+    EXPECT_EQ(queue.Stats().ready, 1u) << "behind " << written << " commits";
+  }
+}
+
 TEST(QueueDedupTest, UncommittedKeyIsForgottenWithItsMessage) {
   QueueHarness queue;
   queue.AttachPublisher("ann");
