@@ -44,7 +44,8 @@ void CountPublish(const Record& record, Report& report) {
 
 void Summarize(const Index& index, Report& report) {
   for (const Record& record : index.records()) {
-    report.kills += record.kind == Kind::kKill;
+    report.kills += record.kind == Kind::kKill && !record.broken;
+    report.power_cuts += record.kind == Kind::kKill && record.broken;
     report.faults += record.kind == Kind::kFault;
     report.delivered += record.kind == Kind::kDeliver;
     if (record.kind == Kind::kPublish) CountPublish(record, report);

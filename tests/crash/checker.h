@@ -84,7 +84,8 @@ struct Report {
   std::vector<Finding> findings;
 
   std::uint64_t kills = 0;
-  std::uint64_t faults = 0;       // other than kills
+  std::uint64_t power_cuts = 0;
+  std::uint64_t faults = 0;       // other than these
   std::uint64_t confirmed = 0;    // stored by a publish that returned so
   std::uint64_t duplicates = 0;   // answered as a duplicate
   std::uint64_t refused = 0;      // publishes

@@ -32,6 +32,7 @@ void PrintCount(const char* name, std::uint64_t count) {
 void PrintReport(const Report& report, std::chrono::seconds time) {
   std::printf("run of %lld s\n", static_cast<long long>(time.count()));
   PrintCount("kills", report.kills);
+  PrintCount("power cuts", report.power_cuts);
   PrintCount("other faults", report.faults);
   PrintCount("confirmed", report.confirmed);
   PrintCount("duplicates", report.duplicates);
@@ -113,8 +114,10 @@ void SetSizes(RunOptions& options) {
   if (options.faults == std::vector<std::string>{"all"}) {
     options.faults.clear();
     for (const NemesisKind& kind : AllNemeses()) {
-      const bool power = std::string(kind.name) == "power";
-      if (!power || !options.test_program.empty()) options.faults.emplace_back(kind.name);
+      const std::string name = kind.name;
+      if (name == "power" && options.test_program.empty()) continue;
+      if (name == "clock" && options.clock_shim.empty()) continue;
+      options.faults.push_back(name);
     }
   }
   NemesisSize size = {0, 0, UINT64_MAX};
@@ -140,6 +143,8 @@ int Main(int argc, char** argv) {
   CLI::App cli("Harms mqd under load and checks what its clients saw.", "crash_test");
   cli.add_option("--mqd", options.program, "the daemon")->check(CLI::ExistingFile);
   cli.add_option("--test-daemon", options.test_program, "the daemon whose power can be cut")
+      ->check(CLI::ExistingFile);
+  cli.add_option("--clock-shim", options.clock_shim, "the library that moves its wall clock")
       ->check(CLI::ExistingFile);
   cli.add_option("--directory", options.directory, "for its data; a new one when not given");
   cli.add_option("--fault", options.faults, FaultNames());

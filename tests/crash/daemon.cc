@@ -93,6 +93,8 @@ absl::StatusOr<bool> Daemon::Serving() {
   return true;
 }
 
+bool Daemon::PortOpen() const { return std::filesystem::exists(port_path_); }
+
 absl::Status Daemon::Reap(bool block) {
   if (pid_ == 0) return absl::FailedPreconditionError("it does not run");
   int status = 0;

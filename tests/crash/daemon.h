@@ -36,6 +36,8 @@ class Daemon {
   absl::Status Start();
   /// Whether its port is open yet; an error when it has ended, or started on another port.
   absl::StatusOr<bool> Serving();
+  /// Whether it has opened its port; it may be gone since.
+  bool PortOpen() const;
   /// SIGKILL, and waits until it is gone. An error when it had ended before by itself.
   absl::Status Kill();
   /// SIGSTOP and SIGCONT.

@@ -11,7 +11,7 @@ const std::vector<NemesisKind>& AllNemeses() {
       {"kill", "SIGKILL at any time", {110, 100'000, 12'000}, MakeKill},
       {"network", "a bad network before the daemon", {8, 10'000, 1'500}, MakeNetwork},
       {"pause", "SIGSTOP of the daemon and of a consumer", {8, 10'000, 2'000}, MakePause},
-      {"recovery", "SIGKILL while it starts", {30, 10'000, 4'000}, MakeRecovery},
+      {"recovery", "SIGKILL while it starts", {30, 5'000, 4'000}, MakeRecovery},
       {"shutdown", "SIGTERM, and SIGKILL soon after", {20, 5'000, 4'000}, MakeShutdown},
       {"consumers", "consumers that mean no good", {4, 10'000, 2'000}, MakeConsumers},
       {"descriptors", "as many connections as can be had", {4, 10'000, 2'000}, MakeDescriptors},

@@ -1,13 +1,16 @@
 // nemesis_clock.cc: the wall clock of the daemon jumps while it runs, by an hour and by a day, to
-// and fro. The steady clock stays as it is. Needs libfaketime.
+// and fro; clock_shim.cc makes it. The steady clock stays as it is.
+//
+// Not libfaketime: told to leave the steady clock alone, it still rewrites the waits on it.
+
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <array>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "mqd/client.h"
+#include "proto/base/assert.h"
 #include "tests/crash/nemesis.h"
 
 namespace mqd::crash {
@@ -26,28 +29,15 @@ constexpr int kStrobes = 30;
 constexpr std::array<seconds, 6> kOffsets = {hours(1),   hours(-1), hours(24),
                                              hours(-24), hours(1),  seconds(0)};
 
-/// The library that is put before the daemon's calls of the clock; empty when there is none.
-std::string FindLibrary() {
-  for (const char* directory : {"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"}) {
-    const std::string path = absl::StrCat(directory, "/faketime/libfaketimeMT.so.1");
-    if (std::filesystem::exists(path)) return path;
-  }
-  return "";
-}
-
 class ClockJump final : public Nemesis {
  public:
   absl::Status Prepare(Scene& scene) override {
-    const std::string library = FindLibrary();
-    if (library.empty()) return absl::NotFoundError("libfaketime is missing: package faketime");
+    const std::string& shim = scene.options.clock_shim;
+    if (shim.empty()) return absl::InvalidArgumentError("clock jumps need --clock-shim");
     path_ = scene.options.directory + "/clock";
     Set(seconds(0));
-    auto& environment = scene.daemon.environment();
-    environment.push_back("LD_PRELOAD=" + library);
-    environment.push_back("FAKETIME_TIMESTAMP_FILE=" + path_);
-    environment.emplace_back("FAKETIME_NO_CACHE=1");
-    environment.emplace_back("FAKETIME_DONT_FAKE_MONOTONIC=1");
-    environment.emplace_back("DONT_FAKE_MONOTONIC=1");
+    scene.daemon.environment().push_back("LD_PRELOAD=" + shim);
+    scene.daemon.environment().push_back("MQD_TEST_CLOCK=" + path_);
     return absl::OkStatus();
   }
 
@@ -78,11 +68,13 @@ class ClockJump final : public Nemesis {
   std::uint64_t trials() const override { return jumps_; }
 
  private:
-  /// Whoever reads the file sees the old offset or the new one.
+  /// Written in place: the shim has the file in its memory.
   void Set(seconds offset) const {
-    const std::string draft = path_ + ".new";
-    std::ofstream(draft) << (offset.count() < 0 ? "" : "+") << offset.count() << "\n";
-    std::filesystem::rename(draft, path_);
+    const int file = open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    const std::int64_t count = offset.count();
+    const ssize_t written = pwrite(file, &count, sizeof(count), 0);
+    close(file);
+    MQD_ASSERT(written == sizeof(count));
   }
 
   /// What the daemon stamps on a message, against our clock.

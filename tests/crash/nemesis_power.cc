@@ -70,9 +70,9 @@ class PowerCut final : public Nemesis {
         return absl::OkStatus();
       }
       if (!absl::IsDeadlineExceeded(died)) return died;
-      if (serves) continue;
-      serves = scene.daemon.Serving().value_or(false);
-      scene.world.SetServing(serves);
+      if (serves || !scene.daemon.PortOpen()) continue;
+      serves = true;
+      scene.world.SetServing(true);
     }
     return absl::DeadlineExceededError("the power was not cut: " + cut);
   }

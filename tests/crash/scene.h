@@ -30,6 +30,7 @@ struct RunOptions {
   std::uint64_t per_second = 0;       // publishes
   std::chrono::seconds seconds{0};    // of strikes, at least
   std::chrono::milliseconds hold{0};  // of one strike; 0: as the nemesis has it
+  std::string clock_shim;             // clock_shim.cc as a library; may be empty
 };
 
 class Scene {
