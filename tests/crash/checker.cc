@@ -132,6 +132,7 @@ void Index::Add(const Record& record) {
       break;
     case Kind::kKill:
       kills_.push_back(std::max(record.invoked_ns, record.returned_ns));
+      if (record.broken) power_cuts_.push_back(record.invoked_ns);
       break;
     case Kind::kFault:
       faults_.push_back(&record);
@@ -161,6 +162,11 @@ std::int64_t Index::Latest(std::int64_t at) const {
     }
   }
   return latest;
+}
+
+bool Index::MayBeUndone(std::int64_t at) const {
+  const auto cut = std::lower_bound(power_cuts_.begin(), power_cuts_.end(), at);
+  return cut != power_cuts_.end() && *cut - at <= options_.unsynced_ns;
 }
 
 std::uint64_t Index::Faults(std::int64_t from, std::int64_t to) const {

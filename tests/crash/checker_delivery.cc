@@ -80,7 +80,9 @@ std::uint64_t UnseenCharges(const Index& index, const Record& a, const Record& b
 
 void CheckNextAttempt(const Index& index, const Record& a, const Record& b, Findings& findings) {
   const bool surely = HasSettle(index, a, SettleKind::kRetry, Outcome::kOk);
-  const std::uint64_t least = a.attempt + (surely ? 1U : 0U);
+  // A charge is written like a plain settle: one that was not yet synced goes with the power.
+  const bool undone = EpochOf(a) != EpochOf(b) && index.MayBeUndone(a.invoked_ns);
+  const std::uint64_t least = undone ? 1 : a.attempt + (surely ? 1U : 0U);
   std::uint64_t most = a.attempt + (MayBeCharged(index, a, b) ? 1U : 0U);
   if (b.attempt > most) most += UnseenCharges(index, a, b);
   if (b.attempt >= least && b.attempt <= most) return;

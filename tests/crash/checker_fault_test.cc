@@ -67,6 +67,27 @@ TEST(CheckerTest, ASettleUndoneLaterOrWithoutAPowerCutIsReported) {
   ExpectOnly(Violation::kResurrect, killed);
 }
 
+/// A message comes for the second time, and again as the first time after a power cut.
+void ChargeAndForget(Story& story, std::int64_t ms) {
+  story.Publish(1, 11);
+  story.Deliver(1, 11, DeliveryId(1, 1));
+  story.Settle(SettleKind::kRetry, 1, 11, DeliveryId(1, 1));
+  story.Deliver(1, 11, DeliveryId(1, 2), 2);
+  story.Wait(ms);
+  story.PowerCut();
+  story.Deliver(1, 11, DeliveryId(2, 1), 1);
+  story.Ack(1, 11, DeliveryId(2, 1));
+}
+
+TEST(CheckerTest, OnlyAChargeThatWasNotSyncedMayBeForgotten) {
+  Story soon;
+  ChargeAndForget(soon, 0);
+  ExpectClean(soon);
+  Story late;
+  ChargeAndForget(late, 1'000);
+  ExpectOnly(Violation::kAttempt, late);
+}
+
 TEST(CheckerTest, LossInAPowerCutIsReported) {
   Story story;
   story.Publish(1, 11);

@@ -61,6 +61,8 @@ class Index {
   /// by: a fault stretches the time, else both are `at`.
   std::int64_t Earliest(std::int64_t at) const;
   std::int64_t Latest(std::int64_t at) const;
+  /// Whether a power cut may have undone what was written at `at` and not yet synced.
+  bool MayBeUndone(std::int64_t at) const;
   /// How many faults there were, in part at least, between `from` and `to`.
   std::uint64_t Faults(std::int64_t from, std::int64_t to) const;
 
@@ -80,6 +82,7 @@ class Index {
   absl::flat_hash_map<std::uint32_t, std::vector<std::int64_t>> queue_leaves_;    // not broken
   std::vector<std::int64_t> kills_;
   Records faults_;
+  std::vector<std::int64_t> power_cuts_;
   std::map<std::uint64_t, std::int64_t> epochs_;  // the first delivery seen of each
 };
 
