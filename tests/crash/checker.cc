@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -24,6 +25,11 @@ void SortByDelivery(Records& deliveries) {
             [](const Record* a, const Record* b) { return a->delivery < b->delivery; });
 }
 
+/// A fault that nobody has ended lasts.
+std::int64_t EndOf(const Record& fault) {
+  return fault.returned_ns == 0 ? INT64_MAX : fault.returned_ns;
+}
+
 void CountPublish(const Record& record, Report& report) {
   if (record.outcome == Outcome::kUnknown) {
     ++report.unknown_publishes;
@@ -38,13 +44,21 @@ void CountPublish(const Record& record, Report& report) {
 
 void Summarize(const Index& index, Report& report) {
   for (const Record& record : index.records()) {
-    report.kills += record.kind == Kind::kKill;
+    report.kills += record.kind == Kind::kKill && !record.broken;
+    report.power_cuts += record.kind == Kind::kKill && record.broken;
+    report.faults += record.kind == Kind::kFault;
     report.delivered += record.kind == Kind::kDeliver;
     if (record.kind == Kind::kPublish) CountPublish(record, report);
     if (record.kind != Kind::kSettle) continue;
+    report.settled += record.outcome == Outcome::kOk;
     report.unknown_settles += record.outcome == Outcome::kUnknown;
     report.stale_settles += record.outcome == Outcome::kFail;
   }
+  std::set<InQueue> keys;
+  for (const Record& record : index.records()) {
+    if (record.kind == Kind::kPublish && record.key != 0) keys.insert({record.queue, record.key});
+  }
+  report.keys = keys.size();
   report.redelivered = report.delivered - index.deliveries().size();
 }
 
@@ -87,6 +101,11 @@ Index::Index(const std::vector<Record>& records, const std::vector<QueueRules>& 
     if (queue.dead_letter.has_value()) dead_letter_queues_.insert(*queue.dead_letter);
   }
   for (const Record& record : records) Add(record);
+  // Histories of other processes come behind.
+  std::sort(kills_.begin(), kills_.end());
+  for (auto* times : {&queue_detaches_, &queue_leaves_}) {
+    for (auto& [queue, detaches] : *times) std::sort(detaches.begin(), detaches.end());
+  }
   for (auto& [key, deliveries] : deliveries_) SortByDelivery(deliveries);
   for (auto& [key, deliveries] : by_message_) SortByDelivery(deliveries);
 }
@@ -113,10 +132,47 @@ void Index::Add(const Record& record) {
       break;
     case Kind::kKill:
       kills_.push_back(std::max(record.invoked_ns, record.returned_ns));
+      if (record.broken) power_cuts_.push_back(record.invoked_ns);
+      break;
+    case Kind::kFault:
+      faults_.push_back(&record);
       break;
     default:
       break;
   }
+}
+
+std::int64_t Index::Earliest(std::int64_t at) const {
+  std::int64_t earliest = at;
+  for (const Record* fault : faults_) {
+    const std::int64_t end = EndOf(*fault);
+    if (fault->invoked_ns <= at && at <= end + options_.clock_margin_ns) {
+      earliest = std::min(earliest, fault->invoked_ns);
+    }
+  }
+  return earliest;
+}
+
+std::int64_t Index::Latest(std::int64_t at) const {
+  std::int64_t latest = at;
+  for (const Record* fault : faults_) {
+    const std::int64_t end = EndOf(*fault);
+    if (fault->invoked_ns - options_.clock_margin_ns <= at && at <= end) {
+      latest = std::max(latest, end);
+    }
+  }
+  return latest;
+}
+
+bool Index::MayBeUndone(std::int64_t at) const {
+  const auto cut = std::lower_bound(power_cuts_.begin(), power_cuts_.end(), at);
+  return cut != power_cuts_.end() && *cut - at <= options_.unsynced_ns;
+}
+
+std::uint64_t Index::Faults(std::int64_t from, std::int64_t to) const {
+  return static_cast<std::uint64_t>(std::count_if(
+      faults_.begin(), faults_.end(),
+      [&](const Record* fault) { return fault->invoked_ns <= to && EndOf(*fault) >= from; }));
 }
 
 std::int64_t Index::LeaseOf(const Record& delivery) const {
@@ -164,9 +220,13 @@ std::uint64_t Index::Detaches(std::uint32_t queue, std::int64_t from, std::int64
 
 std::int64_t Index::FirstDetach(std::uint32_t queue, std::int64_t from) const {
   const auto found = queue_detaches_.find(queue);
-  if (found == queue_detaches_.end()) return INT64_MAX;
+  std::int64_t first = INT64_MAX;
+  for (const Record* fault : faults_) {
+    if (EndOf(*fault) >= from) first = std::min(first, fault->invoked_ns);
+  }
+  if (found == queue_detaches_.end()) return first;
   const auto at = std::lower_bound(found->second.begin(), found->second.end(), from);
-  return at == found->second.end() ? INT64_MAX : *at;
+  return at == found->second.end() ? first : std::min(first, *at);
 }
 
 std::int64_t Index::EndOfEpoch(const Record& delivery) const {
@@ -176,8 +236,33 @@ std::int64_t Index::EndOfEpoch(const Record& delivery) const {
   return kill == kills_.begin() ? next->second : *std::prev(kill);
 }
 
-Report Check(const std::vector<Record>& records, const std::vector<QueueRules>& rules,
+namespace {
+
+/// What a plain settle promises is not yet true of one shortly before a power cut: it may have been
+/// undone, so that it is as good as unknown. Empty when there was no power cut.
+std::vector<Record> WithoutUnsynced(const std::vector<Record>& records,
+                                    const CheckOptions& options) {
+  std::vector<std::int64_t> cuts;
+  for (const Record& record : records) {
+    if (record.kind == Kind::kKill && record.broken) cuts.push_back(record.invoked_ns);
+  }
+  if (cuts.empty()) return {};
+  std::vector<Record> weaker = records;
+  for (Record& record : weaker) {
+    if (record.kind != Kind::kSettle || record.outcome != Outcome::kOk) continue;
+    const auto cut = std::lower_bound(cuts.begin(), cuts.end(), record.returned_ns);
+    if (cut == cuts.end() || *cut - record.returned_ns > options.unsynced_ns) continue;
+    record.outcome = Outcome::kUnknown;
+  }
+  return weaker;
+}
+
+}  // namespace
+
+Report Check(const std::vector<Record>& given, const std::vector<QueueRules>& rules,
              const CheckOptions& options) {
+  const std::vector<Record> weaker = WithoutUnsynced(given, options);
+  const std::vector<Record>& records = weaker.empty() ? given : weaker;
   const Index index(records, rules, options);
   Report report;
   Findings findings(report);

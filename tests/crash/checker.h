@@ -59,11 +59,17 @@ struct QueueRules {
   std::optional<std::uint32_t> dead_letter = {};  // index of the queue its dead letters go to
 };
 
+/// While a fault of the network or a pause of a process lasts, a client may see what the broker did
+/// as late as its end, or, where bytes are lost, never. What was seen in it, or soon after, counts
+/// as done at any time since its beginning; everything else is held to these margins.
 struct CheckOptions {
   /// How much earlier than the client saw a delivery its lease may have begun.
   std::int64_t lease_margin_ns = 800'000'000;
   /// How late a client may write down what has happened to it.
   std::int64_t clock_margin_ns = 2'000'000'000;
+  /// How long before a power cut was seen a settle can have returned ok without being synced: the
+  /// broker's sync_interval, and the time to see it.
+  std::int64_t unsynced_ns = 600'000'000;
   /// The history ends with every queue drained: what is not settled by then is lost.
   bool drained = true;
 };
@@ -78,11 +84,15 @@ struct Report {
   std::vector<Finding> findings;
 
   std::uint64_t kills = 0;
+  std::uint64_t power_cuts = 0;
+  std::uint64_t faults = 0;       // other than these
   std::uint64_t confirmed = 0;    // stored by a publish that returned so
   std::uint64_t duplicates = 0;   // answered as a duplicate
   std::uint64_t refused = 0;      // publishes
   std::uint64_t delivered = 0;    // all deliveries seen
   std::uint64_t redelivered = 0;  // those after the first of a message
+  std::uint64_t settled = 0;      // answered with OK
+  std::uint64_t keys = 0;         // published with, at least once
   std::uint64_t unknown_publishes = 0;
   std::uint64_t unknown_settles = 0;
   std::uint64_t stale_settles = 0;

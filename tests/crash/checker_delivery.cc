@@ -9,6 +9,9 @@
 namespace mqd::crash {
 namespace {
 
+/// Deliveries of one message that a fault can hide: to sessions that the broker alone believes in.
+constexpr std::uint64_t kUnseenInFault = 16;
+
 std::string Pair(const Record& a, const Record& b) {
   return absl::StrCat("delivery ", a.delivery, " (record ", a.id, ") and ", b.delivery, " (record ",
                       b.id, ")");
@@ -43,16 +46,15 @@ void CheckAccepted(const Index& index, const Record& delivery, const Record& set
 /// Whether anything can have ended the lease of `a` before `b` was made by the same broker.
 bool LeaseMayHaveEnded(const Index& index, const Record& a, const Record& b) {
   const std::int64_t margin = index.options().clock_margin_ns;
-  if (b.invoked_ns - a.invoked_ns >= index.LeaseOf(a) - index.options().lease_margin_ns) {
-    return true;
-  }
+  const std::int64_t made = index.Earliest(a.invoked_ns);
+  if (b.invoked_ns - made >= index.LeaseOf(a) - index.options().lease_margin_ns) return true;
   const Records& settles = index.SettlesOf(a);
   if (std::any_of(settles.begin(), settles.end(), [&](const Record* settle) {
         return settle->outcome != Outcome::kFail && settle->invoked_ns <= b.invoked_ns;
       })) {
     return true;
   }
-  return index.Detached(a, a.invoked_ns - margin, b.invoked_ns + margin, true);
+  return index.Detached(a, made - margin, index.Latest(b.invoked_ns) + margin, true);
 }
 
 /// Whether delivery `a` may have been charged before `b` was made. A broker that dies charges
@@ -62,20 +64,25 @@ bool MayBeCharged(const Index& index, const Record& a, const Record& b) {
   const std::int64_t margin = index.options().clock_margin_ns;
   const std::int64_t end = same ? b.invoked_ns : std::min(b.invoked_ns, index.EndOfEpoch(a));
   if (MayHave(index, a, SettleKind::kRetry)) return true;
-  if (end - a.invoked_ns >= index.LeaseOf(a) - index.options().lease_margin_ns) return true;
-  return index.Detached(a, a.invoked_ns - margin, same ? end + margin : end, same);
+  if (end - index.Earliest(a.invoked_ns) >= index.LeaseOf(a) - index.options().lease_margin_ns)
+    return true;
+  return index.Detached(a, index.Earliest(a.invoked_ns) - margin,
+                        same ? index.Latest(end) + margin : end, same);
 }
 
 /// How many charged deliveries of the message nobody can have seen between `a` and `b`: frames that
 /// were on their way to a session that ended.
 std::uint64_t UnseenCharges(const Index& index, const Record& a, const Record& b) {
-  return index.Detaches(a.queue, a.invoked_ns - index.options().clock_margin_ns, b.invoked_ns,
-                        EpochOf(a) == EpochOf(b));
+  const std::int64_t since = a.invoked_ns - index.options().clock_margin_ns;
+  return index.Detaches(a.queue, since, b.invoked_ns, EpochOf(a) == EpochOf(b)) +
+         kUnseenInFault * index.Faults(since, b.invoked_ns);
 }
 
 void CheckNextAttempt(const Index& index, const Record& a, const Record& b, Findings& findings) {
   const bool surely = HasSettle(index, a, SettleKind::kRetry, Outcome::kOk);
-  const std::uint64_t least = a.attempt + (surely ? 1U : 0U);
+  // A charge is written like a plain settle: one that was not yet synced goes with the power.
+  const bool undone = EpochOf(a) != EpochOf(b) && index.MayBeUndone(a.invoked_ns);
+  const std::uint64_t least = undone ? 1 : a.attempt + (surely ? 1U : 0U);
   std::uint64_t most = a.attempt + (MayBeCharged(index, a, b) ? 1U : 0U);
   if (b.attempt > most) most += UnseenCharges(index, a, b);
   if (b.attempt >= least && b.attempt <= most) return;
@@ -91,10 +98,9 @@ void CheckFirstAttempt(const Index& index, const Record& first, Findings& findin
   if (publishes != nullptr) {
     since = publishes->front()->invoked_ns - index.options().clock_margin_ns;
   }
-  if (first.attempt >= 1 &&
-      first.attempt - 1 <= index.Detaches(first.queue, since, first.invoked_ns, true)) {
-    return;
-  }
+  const std::uint64_t unseen = index.Detaches(first.queue, since, first.invoked_ns, true) +
+                               kUnseenInFault * index.Faults(since, first.invoked_ns);
+  if (first.attempt >= 1 && first.attempt - 1 <= unseen) return;
   findings.Add(Violation::kAttempt,
                absl::StrCat(Describe(index, first), " came first with attempt ", first.attempt));
 }
@@ -112,7 +118,7 @@ void CheckMove(const Index& index, const Record& moved, const Records& source, F
                               " attempts"));
   }
   if (EpochOf(last) > EpochOf(moved) ||
-      last.invoked_ns > moved.invoked_ns + index.options().clock_margin_ns) {
+      index.Earliest(last.invoked_ns) > moved.invoked_ns + index.options().clock_margin_ns) {
     findings.Add(Violation::kAttempt,
                  absl::StrCat(Describe(index, last),
                               " came again after it was dead-lettered: ", Pair(moved, last)));

@@ -51,10 +51,20 @@ class Index {
   /// How many sessions of `queue` ended then.
   std::uint64_t Detaches(std::uint32_t queue, std::int64_t from, std::int64_t to,
                          bool broken_too) const;
-  /// The first time that a session of `queue` ended, or broke, at or after `from`.
+  /// The first time that a session of `queue` ended, or broke, or may have by a fault, at or after
+  /// `from`.
   std::int64_t FirstDetach(std::uint32_t queue, std::int64_t from) const;
   /// The latest moment at which the broker that made `delivery` can have lived.
   std::int64_t EndOfEpoch(const Record& delivery) const;
+
+  /// What a client saw at `at` can have been done since, and what was done then can have been seen
+  /// by: a fault stretches the time, else both are `at`.
+  std::int64_t Earliest(std::int64_t at) const;
+  std::int64_t Latest(std::int64_t at) const;
+  /// Whether a power cut may have undone what was written at `at` and not yet synced.
+  bool MayBeUndone(std::int64_t at) const;
+  /// How many faults there were, in part at least, between `from` and `to`.
+  std::uint64_t Faults(std::int64_t from, std::int64_t to) const;
 
  private:
   void Add(const Record& record);
@@ -71,6 +81,8 @@ class Index {
   absl::flat_hash_map<std::uint32_t, std::vector<std::int64_t>> queue_detaches_;  // all
   absl::flat_hash_map<std::uint32_t, std::vector<std::int64_t>> queue_leaves_;    // not broken
   std::vector<std::int64_t> kills_;
+  Records faults_;
+  std::vector<std::int64_t> power_cuts_;
   std::map<std::uint64_t, std::int64_t> epochs_;  // the first delivery seen of each
 };
 

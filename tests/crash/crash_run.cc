@@ -1,4 +1,4 @@
-// crash_run.cc: the phases of a run: load and kills, heal, drain, close.
+// crash_run.cc: the phases of a run: load and strikes, heal, drain, close.
 
 #include "tests/crash/crash_run.h"
 
@@ -20,17 +20,13 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr auto kTimeMax = seconds(600);
-constexpr auto kServeTimeMax = seconds(20);
-constexpr auto kPollTime = milliseconds(2);
 constexpr auto kSampleTime = milliseconds(15);
 constexpr auto kDrainPollTime = milliseconds(50);
 /// Longer than the longest lease, which a settle that got lost can leave behind.
 constexpr auto kNoProgressMax = seconds(45);
 constexpr auto kStopTimeMax = seconds(40);
 constexpr auto kEndOfQueueTime = seconds(2);
-constexpr std::uint64_t kKillMsMin = 5;
-constexpr std::uint64_t kKillMsMax = 300;
-constexpr std::uint64_t kProgressKills = 20;
+constexpr std::uint64_t kProgressStrikes = 20;
 constexpr int kRestPollsMax = 100;
 
 ClientOptions OptionsOf(const std::string& address, const char* name) {
@@ -41,13 +37,29 @@ ClientOptions OptionsOf(const std::string& address, const char* name) {
           .backoff = {.initial = milliseconds(10), .max = milliseconds(50)}};
 }
 
+/// What a consumer of another process settles is not counted while the run lasts.
+Pace PaceOf(const RunOptions& options) {
+  Pace pace = {.per_second = options.per_second};
+  const auto& faults = options.faults;
+  if (std::find(faults.begin(), faults.end(), "pause") != faults.end()) {
+    pace.backlog_max = UINT64_MAX / 2;
+  }
+  return pace;
+}
+
+const std::string& ProgramOf(const RunOptions& options) {
+  const auto& faults = options.faults;
+  const bool cuts = std::find(faults.begin(), faults.end(), "power") != faults.end();
+  return cuts ? options.test_program : options.program;
+}
+
 }  // namespace
 
 CrashRun::CrashRun(RunOptions options)
     : options_(std::move(options)),
-      world_(options_.seed, {}),
-      random_(world_.RandomOf(0)),
-      daemon_(options_.program, options_.directory) {}
+      world_(options_.seed, PaceOf(options_)),
+      daemon_(ProgramOf(options_), options_.directory),
+      scene_(options_, world_, daemon_) {}
 
 CrashRun::~CrashRun() {
   stop_sampler_.Stop();
@@ -63,7 +75,8 @@ seconds CrashRun::time() const {
 absl::Status CrashRun::Run() {
   if (absl::Status ready = SetUp(); !ready.ok()) return ready;
   StartClients();
-  KillLoop();
+  StrikeLoop();
+  for (const auto& nemesis : nemeses_) nemesis->Finish(scene_);
   JoinProducers();
   JoinConsumers();
   if (!broken_) Drain();
@@ -73,19 +86,31 @@ absl::Status CrashRun::Run() {
   return absl::OkStatus();
 }
 
-void CrashRun::Note(Kind kind, std::string note) {
-  std::printf("%s: %s\n", NameOf(kind), note.c_str());
-  std::fflush(stdout);
-  world_.history().Add({.kind = kind, .note = std::move(note)});
-}
-
 // ---- begin
 
+absl::Status CrashRun::Prepare() {
+  bool proxied = false;
+  for (const std::string& name : options_.faults) {
+    const NemesisKind* kind = FindNemesis(name);
+    if (kind == nullptr) return absl::InvalidArgumentError("no fault is called " + name);
+    nemeses_.push_back(kind->make());
+    proxied = proxied || nemeses_.back()->uses_proxy();
+    if (absl::Status status = nemeses_.back()->Prepare(scene_); !status.ok()) return status;
+  }
+  if (absl::Status started = scene_.Restart(); !started.ok()) return started;
+  address_ = daemon_.address();
+  if (!proxied) return absl::OkStatus();
+  if (absl::Status listening = scene_.proxy.Listen(daemon_.port()); !listening.ok()) {
+    return listening;
+  }
+  address_ = absl::StrCat("127.0.0.1:", scene_.proxy.port());
+  return absl::OkStatus();
+}
+
 absl::Status CrashRun::SetUp() {
-  if (absl::Status started = daemon_.Start(); !started.ok()) return started;
-  if (absl::Status serving = WaitServing(); !serving.ok()) return serving;
-  const std::string address = daemon_.address();
+  if (absl::Status prepared = Prepare(); !prepared.ok()) return prepared;
   for (auto* client : {&producing_, &consuming_, &watching_}) {
+    const std::string& address = client == &watching_ ? daemon_.address() : address_;
     auto connected = Client::Connect(OptionsOf(address, "crash-test"));
     if (!connected.ok()) return connected.status();
     *client = *std::move(connected);
@@ -99,78 +124,59 @@ absl::Status CrashRun::SetUp() {
   return absl::OkStatus();
 }
 
-absl::Status CrashRun::WaitServing() {
-  const Clock::time_point until = Clock::now() + kServeTimeMax;
-  while (Clock::now() < until) {
-    const absl::StatusOr<bool> serving = daemon_.Serving();
-    if (!serving.ok()) return serving.status();
-    if (*serving) {
-      world_.history().Add({.kind = Kind::kServe});
-      world_.SetServing(true);
-      return absl::OkStatus();
-    }
-    never_.WaitFor(kPollTime);
-  }
-  return absl::DeadlineExceededError("it does not serve in time");
-}
-
 void CrashRun::StartClients() {
   for (const std::uint32_t queue : {kPlainQueue, kKeyedQueue, kBoundedQueue, kSourceQueue}) {
-    producers_.emplace_back([this, queue, process = next_process_++] {
+    producers_.emplace_back([this, queue, process = NextProcess()] {
       Producer(world_, *producing_, process, queue).Run();
     });
   }
   producers_.emplace_back(
-      [this, process = next_process_++] { RawProducer(world_, daemon_.address(), process).Run(); });
+      [this, process = NextProcess()] { RawProducer(world_, address_, process).Run(); });
   StartConsumer({kPlainQueue, kKeyedQueue});
   StartConsumer({kBoundedQueue, kDeadQueue});
   StartConsumer({kSourceQueue});
   StartConsumer({kSinkQueue, kPlainQueue, kBoundedQueue});
   consumers_.emplace_back(
-      [this, process = next_process_++] { RawConsumer(world_, daemon_.address(), process).Run(); });
+      [this, process = NextProcess()] { RawConsumer(world_, address_, process).Run(); });
   sampler_ = std::thread([this] { Sample(); });
 }
 
+std::uint32_t CrashRun::NextProcess() {
+  scene_.processes.push_back(next_process_);
+  return next_process_++;
+}
+
 void CrashRun::StartConsumer(std::vector<std::uint32_t> queues) {
-  consumers_.emplace_back([this, queues = std::move(queues), process = next_process_++] {
+  consumers_.emplace_back([this, queues = std::move(queues), process = NextProcess()] {
     BusyConsumer(world_, *consuming_, process, queues).Run();
   });
 }
 
-// ---- kills
+// ---- strikes
 
-void CrashRun::KillLoop() {
+void CrashRun::StrikeLoop() {
   const auto most = std::max<seconds>(kTimeMax, 2 * options_.seconds);
-  while (kills_ < options_.kills || world_.confirmed() < options_.messages ||
+  while (strikes_ < options_.strikes || world_.confirmed() < options_.messages ||
          time() < options_.seconds) {
-    if (time() > most) return Note(Kind::kStuck, "the run did not reach its size in time");
-    const auto wait = milliseconds(kKillMsMin + Below(random_, kKillMsMax - kKillMsMin));
-    never_.WaitFor(wait);
-    if (!KillOnce()) return;
-    if (kills_ % kProgressKills == 0) PrintProgress();
+    if (time() > most) return scene_.Note(Kind::kStuck, "the run did not reach its size in time");
+    Nemesis& nemesis = *nemeses_[Below(scene_.random, nemeses_.size())];
+    if (!Usable(nemesis.Strike(scene_))) return;
+    ++strikes_;
+    if (strikes_ % kProgressStrikes == 0) PrintProgress();
   }
 }
 
-bool CrashRun::KillOnce() {
-  world_.SetServing(false);
-  const OperationId kill = world_.history().Invoke({.kind = Kind::kKill});
-  absl::Status status = daemon_.Kill();
-  world_.history().Return(kill, Outcome::kOk);
-  if (status.ok()) status = daemon_.Start();
-  if (status.ok()) status = WaitServing();
-  if (status.ok()) {
-    ++kills_;
-    return true;
-  }
-  Note(Kind::kDaemonExit,
-       absl::StrCat("after ", kills_, " kills: ", status.ToString(), "; see ", daemon_.log_path()));
+bool CrashRun::Usable(const absl::Status& status) {
+  if (status.ok()) return true;
+  scene_.Note(Kind::kDaemonExit, absl::StrCat("after ", strikes_, " strikes: ", status.ToString(),
+                                              "; see ", daemon_.log_path()));
   broken_ = true;
   return false;
 }
 
 void CrashRun::PrintProgress() const {
-  std::printf("%4lld s: %llu kills, %llu confirmed, %llu settled\n",
-              static_cast<long long>(time().count()), static_cast<unsigned long long>(kills_),
+  std::printf("%4lld s: %llu strikes, %llu confirmed, %llu settled\n",
+              static_cast<long long>(time().count()), static_cast<unsigned long long>(strikes_),
               static_cast<unsigned long long>(world_.confirmed()),
               static_cast<unsigned long long>(world_.settled()));
   std::fflush(stdout);
@@ -241,12 +247,14 @@ std::uint64_t CrashRun::WaitAtRest() {
     before = dead;
     never_.WaitFor(kDrainPollTime);
   }
-  Note(Kind::kStuck, "the queues do not come to rest");
+  scene_.Note(Kind::kStuck, "the queues do not come to rest");
   return 0;
 }
 
 void CrashRun::Drain() {
-  if (!KillOnce()) return;
+  absl::Status killed = scene_.Kill();
+  if (killed.ok()) killed = scene_.Restart();
+  if (!Usable(killed)) return;
   const std::uint64_t left = WaitAtRest();
   std::printf("%4lld s: healed, %llu messages to drain\n", static_cast<long long>(time().count()),
               static_cast<unsigned long long>(left));
@@ -272,7 +280,7 @@ bool CrashRun::WaitDrained() {
     last = backlog;
     never_.WaitFor(kDrainPollTime);
   }
-  Note(Kind::kStuck, absl::StrCat(last.value_or(0), " messages are left and nothing moves"));
+  scene_.Note(Kind::kStuck, absl::StrCat(last.value_or(0), " messages are left and nothing moves"));
   return false;
 }
 
@@ -280,18 +288,19 @@ void CrashRun::CloseQueue(std::uint32_t queue) {
   const std::string name = QueueName(queue);
   const auto closed = admin_->CloseQueue(name);
   if (!closed.ok()) {
-    return Note(Kind::kStuck, absl::StrCat("close of ", name, ": ", closed.status().ToString()));
+    return scene_.Note(Kind::kStuck,
+                       absl::StrCat("close of ", name, ": ", closed.status().ToString()));
   }
   const auto received = watching_->Receive(name, {.wait = kEndOfQueueTime});
   if (!received.ok() || !received->end_of_queue) {
-    Note(Kind::kStuck, absl::StrCat("no end_of_queue from ", name, " after it was closed"));
+    scene_.Note(Kind::kStuck, absl::StrCat("no end_of_queue from ", name, " after it was closed"));
   }
 }
 
 void CrashRun::Close() {
   for (std::uint32_t queue = 0; queue < kQueueCount; ++queue) CloseQueue(queue);
   const absl::Status ended = daemon_.Terminate(kStopTimeMax);
-  if (!ended.ok()) Note(Kind::kDaemonExit, absl::StrCat("at SIGTERM: ", ended.ToString()));
+  if (!ended.ok()) scene_.Note(Kind::kDaemonExit, absl::StrCat("at SIGTERM: ", ended.ToString()));
 }
 
 }  // namespace mqd::crash

@@ -1,6 +1,7 @@
 #pragma once
 
-// crash_run.h: one run: a daemon under load is killed again and again, then drained and closed.
+// crash_run.h: one run: a daemon under load meets its nemeses again and again, and is then drained
+// and closed.
 //
 // Threads:   Run() on the thread that made it; it starts and joins all others.
 // Ownership: owns the World, the daemon, the clients and every thread.
@@ -18,18 +19,11 @@
 #include "absl/status/status.h"
 #include "mqd/client.h"
 #include "tests/crash/daemon.h"
+#include "tests/crash/nemesis.h"
+#include "tests/crash/scene.h"
 #include "tests/crash/world.h"
 
 namespace mqd::crash {
-
-struct RunOptions {
-  std::string program;    // mqd
-  std::string directory;  // for its data
-  std::uint64_t seed = 0;
-  std::uint64_t kills = 110;         // at least
-  std::uint64_t messages = 100'000;  // confirmed, at least
-  std::chrono::seconds seconds{0};   // of killing, at least
-};
 
 class CrashRun {
  public:
@@ -41,13 +35,15 @@ class CrashRun {
 
   const History& history() { return world_.history(); }
   std::chrono::seconds time() const;
+  const std::vector<std::unique_ptr<Nemesis>>& nemeses() const { return nemeses_; }
 
  private:
   absl::Status SetUp();
-  absl::Status WaitServing();
+  absl::Status Prepare();
   void StartClients();
-  void KillLoop();
-  bool KillOnce();
+  void StrikeLoop();
+  /// False, and written down, when the daemon is of no more use.
+  bool Usable(const absl::Status& status);
   void JoinProducers();
   void JoinConsumers();
   void Drain();
@@ -61,14 +57,16 @@ class CrashRun {
   std::uint64_t WaitAtRest();
   void Sample();
   void StartConsumer(std::vector<std::uint32_t> queues);
-  void Note(Kind kind, std::string note);
+  std::uint32_t NextProcess();
   void PrintProgress() const;
 
   const RunOptions options_;
   const Clock::time_point start_ = Clock::now();
   World world_;
-  Random random_;
   Daemon daemon_;
+  Scene scene_;
+  std::vector<std::unique_ptr<Nemesis>> nemeses_;
+  std::string address_;  // that clients connect to
   std::unique_ptr<Client> producing_;
   std::unique_ptr<Client> consuming_;
   std::unique_ptr<Client> watching_;
@@ -79,7 +77,7 @@ class CrashRun {
   StopFlag stop_sampler_;
   StopFlag never_;
   std::uint32_t next_process_ = 1;
-  std::uint64_t kills_ = 0;
+  std::uint64_t strikes_ = 0;
   bool broken_ = false;  // the daemon is of no more use
 };
 

@@ -5,10 +5,10 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <filesystem>
 #include <fstream>
 #include <utility>
@@ -21,6 +21,13 @@ namespace {
 
 constexpr int kExecFailed = 127;
 constexpr auto kPollTime = std::chrono::milliseconds(5);
+
+std::vector<char*> Pointers(std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (std::string& text : texts) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
 
 std::string Describe(int status) {
   if (WIFSIGNALED(status)) return absl::StrCat("signal ", WTERMSIG(status));
@@ -45,24 +52,33 @@ Daemon::~Daemon() {
 
 std::string Daemon::address() const { return absl::StrCat("127.0.0.1:", port_); }
 
-void Daemon::RunChild(const std::string& listen) const {
+/// Only what may be done between fork and exec in a process that has threads.
+void Daemon::RunChild(char* const* arguments, char* const* variables) const {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (files_max_ != 0) {
+    const rlimit files = {files_max_, files_max_};
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
   const int log = open(log_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   dup2(log, STDOUT_FILENO);
   dup2(log, STDERR_FILENO);
-  std::array<const char*, 12> arguments = {
-      program_.c_str(), "--data", data_path_.c_str(), "--listen",         listen.c_str(),
-      "--http-listen",  "off",    "--port-file",      port_path_.c_str(), "--log-level",
-      "warning",        nullptr};
-  execv(program_.c_str(), const_cast<char* const*>(arguments.data()));
+  execve(program_.c_str(), arguments, variables);
   _exit(kExecFailed);
 }
 
 absl::Status Daemon::Start() {
   std::filesystem::remove(port_path_);
-  const std::string listen = address();
+  std::vector<std::string> arguments = {program_,   "--data",        data_path_, "--listen",
+                                        address(),  "--http-listen", "off",      "--port-file",
+                                        port_path_, "--log-level",   "warning"};
+  std::vector<std::string> variables = environment_;
+  for (char** variable = environ; *variable != nullptr; ++variable) {
+    variables.emplace_back(*variable);
+  }
+  const std::vector<char*> argument_pointers = Pointers(arguments);
+  const std::vector<char*> variable_pointers = Pointers(variables);
   pid_ = fork();
-  if (pid_ == 0) RunChild(listen);
+  if (pid_ == 0) RunChild(argument_pointers.data(), variable_pointers.data());
   if (pid_ > 0) return absl::OkStatus();
   pid_ = 0;
   return absl::UnavailableError("fork failed");
@@ -76,6 +92,8 @@ absl::StatusOr<bool> Daemon::Serving() {
   port_ = port;
   return true;
 }
+
+bool Daemon::PortOpen() const { return std::filesystem::exists(port_path_); }
 
 absl::Status Daemon::Reap(bool block) {
   if (pid_ == 0) return absl::FailedPreconditionError("it does not run");
@@ -92,6 +110,22 @@ absl::Status Daemon::Kill() {
   const absl::Status killed = Reap(true);
   if (killed.message() == absl::StrCat("signal ", SIGKILL)) return absl::OkStatus();
   return killed;
+}
+
+void Daemon::Pause() { kill(pid_, SIGSTOP); }
+void Daemon::Continue() { kill(pid_, SIGCONT); }
+void Daemon::AskToStop() { kill(pid_, SIGTERM); }
+
+absl::Status Daemon::AwaitKill(std::chrono::milliseconds timeout) {
+  StopFlag never;
+  const Clock::time_point until = Clock::now() + timeout;
+  do {
+    const absl::Status ended = Reap(false);
+    if (ended.message() == absl::StrCat("signal ", SIGKILL)) return absl::OkStatus();
+    if (!ended.ok()) return ended;
+    never.WaitFor(kPollTime);
+  } while (Clock::now() < until);
+  return absl::DeadlineExceededError("it still runs");
 }
 
 absl::Status Daemon::Terminate(std::chrono::milliseconds timeout) {

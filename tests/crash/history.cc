@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <fstream>
+#include <initializer_list>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,6 +13,10 @@
 
 namespace mqd::crash {
 namespace {
+
+constexpr int kKinds = 11;
+constexpr int kOutcomes = 3;
+constexpr int kSettleKinds = 5;
 
 std::string Quoted(const std::string& text) {
   std::string out = "\"";
@@ -63,6 +69,50 @@ std::string ToJson(const Record& record) {
   return line + "}\n";
 }
 
+/// The value of this name; Enum{} when no value has it.
+template <class Enum>
+Enum ValueOf(const std::string& name, int count) {
+  for (int i = 0; i < count; ++i) {
+    if (name == NameOf(static_cast<Enum>(i))) return static_cast<Enum>(i);
+  }
+  return Enum{};
+}
+
+Record FromJson(const nlohmann::json& json) {
+  Record record;
+  record.kind = ValueOf<Kind>(json.value("kind", ""), kKinds);
+  record.outcome = ValueOf<Outcome>(json.value("outcome", ""), kOutcomes);
+  record.settle = ValueOf<SettleKind>(json.value("settle", ""), kSettleKinds);
+  record.duplicate = json.value("duplicate", false);
+  record.at_rest = json.value("at_rest", false);
+  record.limited = json.value("limited", false);
+  record.broken = json.value("broken", false);
+  record.process = json.value("process", std::uint32_t{0});
+  record.queue = json.value("queue", std::uint32_t{0});
+  record.attempt = json.value("attempt", std::uint32_t{0});
+  for (const auto& [name, field] :
+       std::initializer_list<std::pair<const char*, std::uint64_t*>>{{"id", &record.id},
+                                                                     {"parent", &record.parent},
+                                                                     {"session", &record.session},
+                                                                     {"message", &record.message},
+                                                                     {"digest", &record.digest},
+                                                                     {"key", &record.key},
+                                                                     {"sequence", &record.sequence},
+                                                                     {"origin", &record.origin},
+                                                                     {"delivery", &record.delivery},
+                                                                     {"messages", &record.messages},
+                                                                     {"bytes", &record.bytes},
+                                                                     {"stored", &record.stored},
+                                                                     {"gone", &record.gone}}) {
+    *field = json.value(name, std::uint64_t{0});
+  }
+  record.lease_ns = json.value("lease_ns", std::int64_t{0});
+  record.invoked_ns = json.value("invoked_ns", std::int64_t{0});
+  record.returned_ns = json.value("returned_ns", std::int64_t{0});
+  record.note = json.value("note", "");
+  return record;
+}
+
 }  // namespace
 
 std::int64_t NowNs() {
@@ -89,6 +139,30 @@ void History::Return(OperationId id, Outcome outcome, std::uint64_t sequence, bo
   record.duplicate = duplicate;
   record.note = std::move(note);
   if (sequence != 0) record.sequence = sequence;
+  if (outcome == Outcome::kOk) last_ok_[record.process] = record.returned_ns;
+}
+
+void History::EndFault(OperationId id, std::int64_t end_ns) {
+  base::MutexLock lock(mutex_);
+  Record& record = records_.at(id - 1);
+  MQD_ASSERT(record.kind == Kind::kFault);
+  record.returned_ns = end_ns;
+}
+
+std::int64_t History::LastOk(std::uint32_t process) const {
+  base::MutexLock lock(mutex_);
+  const auto found = last_ok_.find(process);
+  return found == last_ok_.end() ? 0 : found->second;
+}
+
+void History::Append(std::vector<Record> records) {
+  base::MutexLock lock(mutex_);
+  const OperationId before = records_.size();
+  for (Record& record : records) {
+    record.id += before;
+    if (record.parent != 0) record.parent += before;
+    records_.push_back(std::move(record));
+  }
 }
 
 OperationId History::Add(Record record) {
@@ -110,9 +184,23 @@ absl::Status WriteJsonLines(const std::vector<Record>& records, const std::strin
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::vector<Record>> ReadJsonLines(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return absl::NotFoundError(absl::StrCat("cannot read ", path));
+  std::vector<Record> records;
+  std::string line;
+  while (std::getline(file, line)) {
+    const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+    if (!json.is_object()) return absl::DataLossError(absl::StrCat(path, ": ", line));
+    records.push_back(FromJson(json));
+  }
+  return records;
+}
+
 const char* NameOf(Kind kind) {
-  static constexpr const char* kNames[] = {"publish", "deliver", "settle", "detach", "credit",
-                                           "stats",   "kill",    "serve",  "stuck",  "daemon_exit"};
+  static constexpr const char* kNames[] = {"publish", "deliver", "settle",     "detach",
+                                           "credit",  "stats",   "kill",       "serve",
+                                           "fault",   "stuck",   "daemon_exit"};
   return kNames[static_cast<int>(kind)];
 }
 

@@ -12,11 +12,13 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "proto/base/mutex.h"
 
 namespace mqd::crash {
@@ -30,6 +32,7 @@ enum class Kind : std::uint8_t {
   kStats,       // the counts of one queue
   kKill,        // the daemon was killed
   kServe,       // the daemon serves
+  kFault,       // from begin to end clients may see what happens late, or never; `note` says why
   kStuck,       // nothing moved for too long; `note` says what
   kDaemonExit,  // the daemon ended without being killed; `note` says how
 };
@@ -55,7 +58,7 @@ struct Record {
   bool duplicate = false;  // publish: the broker says that it has the message
   bool at_rest = false;    // stats: no client is connected and nothing is under way
   bool limited = false;    // deliver: held against the credit records of its session
-  bool broken = false;     // detach: the stream broke, the client did not end it
+  bool broken = false;     // detach: the stream broke, the client did not end it; kill: a power cut
   std::uint32_t process = 0;
   std::uint32_t queue = 0;    // index into the rules
   std::uint32_t attempt = 0;  // deliver: as told by the broker
@@ -87,8 +90,17 @@ class History {
   void Return(OperationId id, Outcome outcome, std::uint64_t sequence = 0, bool duplicate = false,
               std::string note = {});
 
+  /// A fault ends, or its last effect will have ended, at this time.
+  void EndFault(OperationId id, std::int64_t end_ns);
+
   /// Adds something that begins and ends now.
   OperationId Add(Record record);
+
+  /// When a publish or a settle of `process` was last answered with OK; 0: never.
+  std::int64_t LastOk(std::uint32_t process) const;
+
+  /// Adds the records of another history, whose numbers are their order in `records`.
+  void Append(std::vector<Record> records);
 
   /// A copy, for a look at the history while it is written.
   std::vector<Record> Copy() const;
@@ -96,11 +108,15 @@ class History {
  private:
   mutable base::Mutex mutex_;
   std::deque<Record> records_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::uint32_t, std::int64_t> last_ok_ ABSL_GUARDED_BY(mutex_);  // by process
 };
 
 /// One line of JSON for each record, in order of invocation. Fails with kUnavailable when the file
 /// cannot be written.
 absl::Status WriteJsonLines(const std::vector<Record>& records, const std::string& path);
+
+/// What WriteJsonLines() has written.
+absl::StatusOr<std::vector<Record>> ReadJsonLines(const std::string& path);
 
 const char* NameOf(Kind kind);
 const char* NameOf(Outcome outcome);

@@ -69,7 +69,9 @@ struct Pace {
 
 class World {
  public:
-  World(std::uint64_t seed, Pace pace) : seed_(seed), pace_(pace) {}
+  /// Messages and sessions are numbered from `first`, apart from those of other processes.
+  World(std::uint64_t seed, Pace pace, std::uint64_t first = 1)
+      : seed_(seed), pace_(pace), next_message_(first), next_session_(first) {}
 
   History& history() { return history_; }
   StopFlag& stop_producers() { return stop_producers_; }
@@ -103,8 +105,8 @@ class World {
   History history_;
   StopFlag stop_producers_;
   StopFlag stop_consumers_;
-  std::atomic<std::uint64_t> next_message_ = 1;
-  std::atomic<std::uint64_t> next_session_ = 1;
+  std::atomic<std::uint64_t> next_message_;
+  std::atomic<std::uint64_t> next_session_;
   std::atomic<std::uint64_t> confirmed_ = 0;
   std::atomic<std::uint64_t> settled_ = 0;
   std::atomic<bool> finishing_ = false;
