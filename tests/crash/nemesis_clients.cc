@@ -167,13 +167,7 @@ class Descriptors final : public Nemesis {
     }
     const auto again =
         Client::Connect({.address = scene.daemon.address(), .connect_timeout = kProgressMax});
-    // gRPC 1.51 ends its listener at the first accept that fails: then only a restart helps.
-    if (!again.ok()) {
-      std::printf("no descriptors: it accepts no connection any more, and is restarted\n");
-      absl::Status killed = scene.Kill();
-      if (killed.ok()) killed = scene.Restart();
-      if (!killed.ok()) return killed;
-    }
+    if (!again.ok()) return again.status();
     scene.WaitProgress(kProgressMax, "descriptors ran out");
     scene.EndFault(record);
     return scene.daemon.Serving().status();
