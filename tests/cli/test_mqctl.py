@@ -109,7 +109,7 @@ class MqctlTest(DaemonTest):
 
     def test_wrong_use_is_exit_code_64_and_wrong_values_65(self):
         self.run_mqctl('queue', code=64)
-        self.run_mqctl('queue', 'create', 'x', '--max-bytes', '4', code=65)
+        self.run_mqctl('queue', 'create', 'x', '--max-bytes', '4MB', code=65)
         self.run_mqctl('queue', 'create', '../x', code=65)
 
     def test_deleting_without_a_terminal_needs_yes(self):
