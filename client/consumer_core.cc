@@ -344,6 +344,8 @@ void ConsumerCore::Stop() {
       flushed = book_.idle();
     }
     Finish(flushed);
+    silent_ = true;
+    connection_->callbacks().WaitForPosted();
   });
 }
 

@@ -10,6 +10,7 @@
 //            threads and ends the link.
 // Limits:    ConsumerOptions.
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -136,6 +137,7 @@ class ConsumerCore final : public Link::User, public std::enable_shared_from_thi
   std::vector<std::unique_ptr<WorkSlot>> slots_;  // likewise
   std::vector<std::thread> threads_;              // likewise; joined by Stop()
   std::once_flag stop_once_;
+  std::atomic<bool> silent_{false};  // stopped: no callback but that of a settle
 
   mutable base::Mutex mutex_;
   std::condition_variable work_;     // the buffer or the phase changed

@@ -315,7 +315,7 @@ absl::Status ConsumerCore::OnEndOfQueue(std::string_view content) {
   work_.notify_all();
   if (!options_.on_end_of_queue) return absl::OkStatus();
   connection_->callbacks().Post([self = shared_from_this(), index = end.queue_index()] {
-    self->options_.on_end_of_queue(self->QueueName(index));
+    if (!self->silent_) self->options_.on_end_of_queue(self->QueueName(index));
   });
   return absl::OkStatus();
 }

@@ -143,7 +143,7 @@ void ConsumerCore::Tell(SettleBook::Answers answers) {
     for (SettleBook::Answers::Call& call : shared->calls) {
       if (call.callback) call.callback(call.result);
     }
-    if (!self->options_.on_settle_error) return;
+    if (!self->options_.on_settle_error || self->silent_) return;
     for (const SettleBook::Answers::Error& error : shared->errors) {
       self->options_.on_settle_error({.queue = self->QueueName(error.queue_index),
                                       .first_delivery_id = error.range.first,
@@ -162,7 +162,7 @@ void ConsumerCore::PostSettled(SettleCallback callback, absl::StatusOr<SettleRes
 void ConsumerCore::PostConnection(absl::Status status) {
   if (!options_.on_connection) return;
   connection_->callbacks().Post([self = shared_from_this(), status = std::move(status)] {
-    self->options_.on_connection(status);
+    if (!self->silent_) self->options_.on_connection(status);
   });
 }
 

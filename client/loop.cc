@@ -1,5 +1,6 @@
 #include "client/loop.h"
 
+#include <future>
 #include <map>
 #include <utility>
 #include <vector>
@@ -69,6 +70,13 @@ void Loop::Post(Task task) {
     state_->tasks.push_back(std::move(task));
   }
   if (first) state_->wake.notify_one();
+}
+
+void Loop::WaitForPosted() {
+  if (OnLoop()) return;
+  std::promise<void> reached;
+  Post([&reached] { reached.set_value(); });
+  reached.get_future().wait();
 }
 
 void Loop::PostAt(Time time, Task task) {

@@ -30,6 +30,9 @@ class Loop {
   void Post(Task task);
   void PostAt(Time time, Task task);
 
+  /// Waits until all that was posted before has run; a task of this loop does not wait.
+  void WaitForPosted();
+
   /// Whether the caller is one of this loop's tasks.
   bool OnLoop() const { return std::this_thread::get_id() == thread_.get_id(); }
 

@@ -171,6 +171,8 @@ absl::Status PublisherCore::Close(std::chrono::milliseconds timeout) {
     Owe(cut);
   }
   Deliver(std::move(cut));
+  silent_ = true;
+  connection_->callbacks().WaitForPosted();
   return flushed;
 }
 
@@ -319,7 +321,7 @@ absl::Status PublisherCore::OnBlocked(std::string_view content) {
   link_->Pump();
   if (!options_.on_blocked) return absl::OkStatus();
   connection_->callbacks().Post([self = shared_from_this(), reason = std::move(reason)] {
-    self->options_.on_blocked(reason);
+    if (!self->silent_) self->options_.on_blocked(reason);
   });
   return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 // Ownership: shared by its Publisher, its link's calls and posted callbacks; Close() ends the link.
 // Limits:    PublisherOptions.
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -60,7 +61,8 @@ class PublisherCore final : public Link::User, public std::enable_shared_from_th
   const std::shared_ptr<Connection> connection_;
   const PublisherOptions options_;
   const std::string producer_id_;
-  std::shared_ptr<Link> link_;  // set once, before any other thread
+  std::shared_ptr<Link> link_;       // set once, before any other thread
+  std::atomic<bool> silent_{false};  // closed: no callback but that of a result
 
   mutable base::Mutex mutex_;
   std::condition_variable changed_;

@@ -181,7 +181,8 @@ class Consumer {
 
   /// Ends the stream and the handler threads: waits for running handlers, sends settles they left
   /// if that can be done within a second, and drops the rest: the broker releases what was not
-  /// begun. Repeatable. Not to be called from a handler.
+  /// begun. When it returns, as when the destructor does, all callbacks have run and none will,
+  /// unless a callback has called it. Repeatable. Not to be called from a handler.
   void Stop();
 
   /// OK while the stream stands or will; else the error that ended it for good.

@@ -463,6 +463,25 @@ TEST_F(ConsumerTest, ADeadBrokerIsLeft) {
   Accept();
 }
 
+TEST_F(ConsumerTest, NothingCallsBackOnceItIsGone) {
+  std::promise<void> entered;
+  std::promise<void> never;
+  bool called = false;
+  bool returned = false;
+  Start({.handler = [](Delivery&) {},
+         .on_connection =
+             [&](const absl::Status& status) {
+               if (status.ok() || std::exchange(called, true)) return;
+               entered.set_value();
+               never.get_future().wait_for(milliseconds(200));
+               returned = true;
+             }});
+  Accept()->Break();
+  entered.get_future().wait();
+  consumer_.reset();
+  EXPECT_TRUE(returned);
+}
+
 TEST_F(ConsumerTest, ManyHandlersSettleEveryDeliveryOnce) {
   Start({.handler = [](Delivery&) {}, .concurrency = 4});
   const auto session = Accept();

@@ -250,6 +250,23 @@ TEST_F(PublisherTest, BeingBlockedIsToldWithTheReason) {
   EXPECT_TRUE(publisher_->Stats().blocked.ok());
 }
 
+TEST_F(PublisherTest, AllResultsHaveBeenToldWhenItIsGone) {
+  std::promise<void> never;
+  bool told = false;
+  Start({.close_timeout = milliseconds(1)});
+  const auto session = Accept(OpenedPublish());
+  ASSERT_TRUE(publisher_
+                  ->Publish({.payload = "unanswered"},
+                            [&](const PublishResult&) {
+                              never.get_future().wait_for(milliseconds(200));
+                              told = true;
+                            })
+                  .ok());
+  EXPECT_THAT(Read(*session, 1), ElementsAre("1:unanswered"));
+  publisher_.reset();
+  EXPECT_TRUE(told);
+}
+
 TEST_F(PublisherTest, EveryFieldOfAMessageIsSent) {
   Start({.confirm_level = ConfirmLevel::kSettled, .timeout = seconds(9)});
   const auto session = Accept(OpenedPublish());
