@@ -66,21 +66,21 @@ Broker::Broker(Timeline& timeline, Network& network, std::shared_ptr<storage::Me
 }
 
 Broker::~Broker() {
-  if (*alive_) Crash();
+  if (*alive_) Crash(false);
 }
 
-void Broker::Crash() {
+std::int64_t Broker::Crash(bool power_cut) {
   timeline_.Note("crash", disk_.CurrentEpoch());
   *alive_ = false;
   network_.Listen({});
   timeline_.SetEpilogue({});
-  disk_.Crash();
+  const std::int64_t safe_until = disk_.Crash(power_cut);
   Random random(timeline_.Seed());
   for (const auto& [id, call] : std::map(calls_)) {
     call->Kill(Between(random, kNsPerUs, kCrashNoticeMaxNs));
   }
-  pool_.restart();
-  pool_.poll();
+  Poll();
+  return safe_until;
 }
 
 void Broker::Poll() {

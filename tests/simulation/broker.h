@@ -34,8 +34,9 @@ class Broker {
   /// What is left goes as in a crash.
   ~Broker();
 
-  /// The process is gone, and with it what was not flushed.
-  void Crash();
+  /// The process is gone; with a power cut, also what was not flushed. What was answered by the
+  /// time that this gives is safe.
+  std::int64_t Crash(bool power_cut);
 
   /// Runs what the pool's threads would.
   void Poll();

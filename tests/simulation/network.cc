@@ -45,7 +45,11 @@ void Stream::Send(Side from, std::string frame) {
 }
 
 void Stream::HalfClose(Side from) {
-  Arrive(Other(from), [](StreamEnd& end) { end.OnHalfClosed(); });
+  const Side at = Other(from);
+  Arrive(at, [this, at](StreamEnd& end) {
+    observer_.OnHalfClosed(*this, at);
+    end.OnHalfClosed();
+  });
 }
 
 void Stream::Close(Side from, const grpc::Status& status) {

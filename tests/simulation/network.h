@@ -44,6 +44,7 @@ class StreamObserver {
   virtual ~StreamObserver() = default;
   virtual void OnSent(const Stream& stream, Side from, const std::string& frame) = 0;
   virtual void OnArrived(const Stream& stream, Side at, const std::string& frame) = 0;
+  virtual void OnHalfClosed(const Stream& stream, Side at) = 0;
   /// The broker has done with the stream, once; `killed` when it died.
   virtual void OnLeft(const Stream& stream, bool killed) = 0;
 };

@@ -32,6 +32,9 @@ const v1::ErrorInfo* ErrorOf(const v1::SettleResults& results, std::uint64_t del
       return &exception.error();
     }
   }
+  for (const v1::PublishResult& publish : results.publish_results()) {
+    if (publish.has_error()) return &publish.error();  // all or nothing
+  }
   return nullptr;
 }
 
@@ -62,7 +65,12 @@ void Recorder::OnSent(const Stream& stream, Side from, const std::string& frame)
 
 void Recorder::OnArrived(const Stream& stream, Side at, const std::string& frame) {
   Timeline::current()->Note(at == Side::kClient ? "client gets" : "broker gets", stream.id());
-  if (at != Side::kClient || !IsConsume(stream)) return;
+  if (!IsConsume(stream)) return;
+  if (at == Side::kBroker) {
+    v1::ConsumeStreamRequest request;
+    if (request.ParseFromString(frame) && request.has_drain()) Leave(stream, false);
+    return;
+  }
   const auto scanned = wire::ScanFrame(frame);
   MQD_ASSERT(scanned.ok());
   if (scanned->field == v1::ConsumeStreamResponse::kDeliveriesFieldNumber) {
@@ -75,7 +83,8 @@ void Recorder::OnArrived(const Stream& stream, Side at, const std::string& frame
   if (response.has_settled()) Settled(stream.id(), response.settled());
 }
 
-void Recorder::OnLeft(const Stream& stream, bool killed) {
+/// What is in flight may go to others from now on.
+void Recorder::Leave(const Stream& stream, bool killed) {
   const auto found = consuming_.find(stream.id());
   if (found == consuming_.end()) return;
   for (const std::uint32_t queue : found->second.queues) {
@@ -83,6 +92,12 @@ void Recorder::OnLeft(const Stream& stream, bool killed) {
         {.kind = Kind::kDetach, .broken = killed, .queue = queue, .session = stream.id()});
   }
 }
+
+void Recorder::OnHalfClosed(const Stream& stream, Side at) {
+  if (at == Side::kBroker) Leave(stream, false);
+}
+
+void Recorder::OnLeft(const Stream& stream, bool killed) { Leave(stream, killed); }
 
 void Recorder::Open(std::uint64_t stream, const v1::ConsumeOpen& open) {
   std::vector<std::uint32_t>& queues = consuming_[stream].queues;

@@ -40,6 +40,7 @@ class Recorder final : public StreamObserver {
 
   void OnSent(const Stream& stream, Side from, const std::string& frame) override;
   void OnArrived(const Stream& stream, Side at, const std::string& frame) override;
+  void OnHalfClosed(const Stream& stream, Side at) override;
   void OnLeft(const Stream& stream, bool killed) override;
 
  private:
@@ -57,6 +58,7 @@ class Recorder final : public StreamObserver {
     std::map<std::uint64_t, std::vector<Settling>> settles;  // by settle id
   };
 
+  void Leave(const Stream& stream, bool killed);
   void Open(std::uint64_t stream, const v1::ConsumeOpen& open);
   void Settle(std::uint64_t stream, const v1::SettleBatch& batch);
   void Settled(std::uint64_t stream, const v1::SettleResults& results);

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/crash/checker.h"
@@ -52,6 +53,8 @@ class Simulation {
   void ChangeQuality();
   void Sample();
   void StartBroker();
+  /// A power cut may undo settles that were answered just before it (PROTOCOL.md, sync_interval).
+  std::vector<crash::Record> WithUnsafeSettles() const;
   // ---- afterwards
   void Heal();
   bool Drained();
@@ -72,6 +75,7 @@ class Simulation {
   std::vector<std::unique_ptr<Producer>> producers_;
   std::vector<std::unique_ptr<Consumer>> consumers_;
   std::vector<std::uint64_t> backlog_ = std::vector<std::uint64_t>(kQueueCount);
+  std::vector<std::pair<std::int64_t, std::int64_t>> unsafe_;  // from, to: before power cuts
   bool faults_ = true;
   Ended ended_;
 };
