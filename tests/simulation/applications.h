@@ -26,6 +26,9 @@ struct Scene {
   crash::History& history;
   bool stopping = false;   // publish no more
   bool finishing = false;  // misbehave no more: acknowledge all
+  /// The broker refuses messages now and then. One whose refusal got lost is sent again and may
+  /// then be taken, behind those that followed it: the order of a producer is not judged.
+  bool refusals = false;
   std::uint64_t next_message = 1;
   std::uint64_t next_session = 1;
   std::uint64_t confirmed = 0;

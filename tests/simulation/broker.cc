@@ -43,21 +43,25 @@ Broker::Broker(Timeline& timeline, Network& network, std::shared_ptr<storage::Me
   redrives_ = std::make_unique<queue::RedriveManager>(queue::RedriveManager::Deps{
       .store = disk_,
       .queues = *registry_,
-      .clock = [] { return queue::Now{rpc::SteadyNs(), rpc::WallMs()}; },
+      .clock =
+          [] {
+            return queue::Now{rpc::SteadyNs(), rpc::WallMs()};
+          },
       .run_at = [this](std::int64_t at_ns,
                        auto task) { RunAt(pool_.get_executor(), at_ns, std::move(task)); },
       .special_of = rpc::SpecialOfStored});
   MQD_ASSERT(redrives_->Recover().ok());
-  deps_ = std::make_unique<rpc::RpcDeps>(rpc::RpcDeps{.registry = *registry_,
-                                                      .redrives = *redrives_,
-                                                      .store = disk_,
-                                                      .authorizer = everyone_,
-                                                      .sessions = sessions_,
-                                                      .pool = pool_.get_executor(),
-                                                      .options = {.ping_interval = milliseconds(500),
-                                                                  .ping_timeout = milliseconds(1'000),
-                                                                  .open_timeout = milliseconds(2'000)},
-                                                      .start_time_ms = rpc::WallMs()});
+  deps_ =
+      std::make_unique<rpc::RpcDeps>(rpc::RpcDeps{.registry = *registry_,
+                                                  .redrives = *redrives_,
+                                                  .store = disk_,
+                                                  .authorizer = everyone_,
+                                                  .sessions = sessions_,
+                                                  .pool = pool_.get_executor(),
+                                                  .options = {.ping_interval = milliseconds(500),
+                                                              .ping_timeout = milliseconds(1'000),
+                                                              .open_timeout = milliseconds(2'000)},
+                                                  .start_time_ms = rpc::WallMs()});
   service_ = std::make_unique<rpc::BrokerService>(*deps_);
   timeline_.SetEpilogue([this] { Poll(); });
   timeline_.Note("serve", disk_.CurrentEpoch());
@@ -69,18 +73,17 @@ Broker::~Broker() {
   if (*alive_) Crash(false);
 }
 
-std::int64_t Broker::Crash(bool power_cut) {
+void Broker::Crash(bool power_cut) {
   timeline_.Note("crash", disk_.CurrentEpoch());
   *alive_ = false;
   network_.Listen({});
   timeline_.SetEpilogue({});
-  const std::int64_t safe_until = disk_.Crash(power_cut);
+  disk_.Crash(power_cut);
   Random random(timeline_.Seed());
   for (const auto& [id, call] : std::map(calls_)) {
     call->Kill(Between(random, kNsPerUs, kCrashNoticeMaxNs));
   }
   Poll();
-  return safe_until;
 }
 
 void Broker::Poll() {
@@ -113,8 +116,7 @@ void Broker::Create(const std::string& name, const queue::QueueSettings& setting
   while (!created) timeline_.Step(timeline_.steady_ns() + kNsPerSecond);
 }
 
-void Broker::AskStats(const std::string& name,
-                      std::function<void(const queue::QueueStats&)> done) {
+void Broker::AskStats(const std::string& name, std::function<void(const queue::QueueStats&)> done) {
   registry_->Find(queue::FullName(name).value()).value()->Info([done = std::move(done)](auto info) {
     if (info.ok()) done(info->stats);
   });

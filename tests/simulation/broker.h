@@ -34,9 +34,8 @@ class Broker {
   /// What is left goes as in a crash.
   ~Broker();
 
-  /// The process is gone; with a power cut, also what was not flushed. What was answered by the
-  /// time that this gives is safe.
-  std::int64_t Crash(bool power_cut);
+  /// The process is gone; with a power cut, also what was not flushed.
+  void Crash(bool power_cut);
 
   /// Runs what the pool's threads would.
   void Poll();

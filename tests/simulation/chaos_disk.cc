@@ -47,16 +47,19 @@ CommitResult ChaosDisk::Apply(storage::MemoryStore& store, const Held& held) {
   return result;
 }
 
-std::int64_t ChaosDisk::Crash(bool power_cut) {
+void ChaosDisk::Crash(bool power_cut) {
   *alive_ = false;
-  const std::size_t kept = power_cut ? Below(random_, group_ + 1) : group_;
-  const bool lost = kept < group_ && held_[kept].ended;
+  std::size_t kept = group_;
+  if (power_cut) {
+    std::size_t ended = 0;
+    while (ended < group_ && held_[ended].ended) ++ended;
+    kept = ended + Below(random_, group_ - ended + 1);
+  }
   for (std::size_t i = 0; i < kept; ++i) {
     if (held_[i].result.outcome == Outcome::kCommitted) Apply(flushed_, held_[i]);
   }
   held_.clear();
   reads_.clear();
-  return lost ? written_at_ns_ : timeline_.steady_ns();
 }
 
 void ChaosDisk::Append(storage::ShardId shard, storage::Epoch epoch, storage::Batch batch,
@@ -128,7 +131,6 @@ void ChaosDisk::WriteGroup() {
     return;
   }
   group_ = std::min(held_.size(), kGroupMax);
-  written_at_ns_ = timeline_.steady_ns();
   for (std::size_t i = 0; i < group_; ++i) held_[i].result = Apply(written_, held_[i]);
   for (std::size_t i = 0; i < group_ && held_[i].sync == Sync::kWritten; ++i) {
     End(held_[i], held_[i].result);

@@ -34,9 +34,8 @@ class ChaosDisk final : public storage::Store {
 
   ChaosDisk(Timeline& timeline, std::shared_ptr<storage::MemoryDisk> durable, const Mood& mood);
 
-  /// The end of this life. A power cut takes what was written and not flushed, or some of it; what
-  /// had ended by the time that is answered is safe.
-  std::int64_t Crash(bool power_cut);
+  /// The end of this life. A power cut takes what has not ended, or some of it.
+  void Crash(bool power_cut);
 
   void Append(storage::ShardId shard, storage::Epoch epoch, storage::Batch batch,
               storage::Sync sync, Done done) override;
@@ -82,8 +81,7 @@ class ChaosDisk final : public storage::Store {
   const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   std::deque<Held> held_;
   mutable std::deque<std::function<void()>> reads_;  // in order
-  std::int64_t written_at_ns_ = 0;                   // the group
-  std::size_t group_ = 0;  // of held_: being written or flushed; 0: idle
+  std::size_t group_ = 0;                            // of held_: being written or flushed; 0: idle
   mutable bool lost_ = false;
 };
 

@@ -148,13 +148,13 @@ void Consumer::SettleAndPublish(Delivery delivery) {
   const std::uint64_t message = scene_.next_message++;
   const std::string payload = crash::PayloadOf(message);
   const crash::OperationId settle = InvokeSettle(delivery, SettleKind::kAck);
-  const crash::OperationId publish =
-      scene_.history.Invoke({.kind = Kind::kPublish,
-                             .queue = kSinkQueue,
-                             .parent = settle,
-                             .message = message,
-                             .digest = crash::DigestOf(payload)});
-  delivery.Settle(Outcome::Ack(), {{.queue = QueueName(kSinkQueue), .messages = {{.payload = payload}}}},
+  const crash::OperationId publish = scene_.history.Invoke({.kind = Kind::kPublish,
+                                                            .queue = kSinkQueue,
+                                                            .parent = settle,
+                                                            .message = message,
+                                                            .digest = crash::DigestOf(payload)});
+  delivery.Settle(Outcome::Ack(),
+                  {{.queue = QueueName(kSinkQueue), .messages = {{.payload = payload}}}},
                   [this, settle, publish](const absl::StatusOr<SettleResult>& result) {
                     const crash::Outcome outcome = crash::OutcomeOf(result.status());
                     const std::string note = result.status().ToString();

@@ -27,8 +27,8 @@ void Stream::Join(Side side, std::shared_ptr<StreamEnd> end) { To(side).end = st
 void Stream::Arrive(Side at, std::function<void(StreamEnd&)> what) {
   if (lost_) return;
   std::int64_t& last = To(at).last_arrival_ns;
-  last = std::max(last + 1, Now().steady_ns() + Between(random_, quality_.latency_min_ns,
-                                                        quality_.latency_max_ns));
+  last = std::max(last + 1, Now().steady_ns() +
+                                Between(random_, quality_.latency_min_ns, quality_.latency_max_ns));
   Now().At(last, [self = shared_from_this(), at, what = std::move(what)] {
     const std::shared_ptr<StreamEnd> end = self->To(at).end;
     if (!self->lost_ && !self->Closed(at) && end != nullptr) what(*end);
@@ -103,8 +103,7 @@ void Stream::Stall() {
 
 std::shared_ptr<Stream> Network::Connect(const std::string& method,
                                          std::shared_ptr<StreamEnd> client) {
-  auto stream =
-      std::make_shared<Stream>(next_id_++, method, quality_, observer_, timeline_.Seed());
+  auto stream = std::make_shared<Stream>(next_id_++, method, quality_, observer_, timeline_.Seed());
   stream->Join(Side::kClient, std::move(client));
   if (!accept_) {
     stream->Cut(kNsPerMs, 0);

@@ -62,7 +62,8 @@ void Producer::Open() {
   options.unconfirmed_messages_max = 64;
   options.when_full = WhenFull::kRefuse;
   publisher_ = client::PublisherCore::Make(scene_.NewConnection(), std::move(options));
-  session_ = scene_.next_session++;
+  const bool refused = scene_.refusals || queue_ == kBoundedQueue;
+  session_ = refused ? 0 : scene_.next_session++;  // the order in a session is judged
   leave_at_ns_ = scene_.timeline.steady_ns() + Between(random_, kLifeMinNs, kLifeMaxNs);
 }
 

@@ -88,8 +88,7 @@ void Recorder::Leave(const Stream& stream, bool killed) {
   const auto found = consuming_.find(stream.id());
   if (found == consuming_.end()) return;
   for (const std::uint32_t queue : found->second.queues) {
-    history_.Add(
-        {.kind = Kind::kDetach, .broken = killed, .queue = queue, .session = stream.id()});
+    history_.Add({.kind = Kind::kDetach, .broken = killed, .queue = queue, .session = stream.id()});
   }
 }
 

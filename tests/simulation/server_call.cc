@@ -80,9 +80,8 @@ void ServerCall::OnClosed(const grpc::Status&) {
 void ServerCall::CancelByBroker() {
   if (cancelled_ || finished_) return;
   stream_->Close(Side::kBroker, grpc::Status::CANCELLED);
-  Timeline::current()->After(kReactionNs, [self = shared_from_this()] {
-    self->OnClosed(grpc::Status::CANCELLED);
-  });
+  Timeline::current()->After(
+      kReactionNs, [self = shared_from_this()] { self->OnClosed(grpc::Status::CANCELLED); });
 }
 
 // ---- from the session

@@ -18,9 +18,10 @@
 
 namespace mqd::simulation {
 
-class ServerCall final : public grpc::ServerCallbackReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>,
-                         public StreamEnd,
-                         public std::enable_shared_from_this<ServerCall> {
+class ServerCall final
+    : public grpc::ServerCallbackReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>,
+      public StreamEnd,
+      public std::enable_shared_from_this<ServerCall> {
  public:
   using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 

@@ -66,15 +66,21 @@ void Timeline::Clear() {
 }
 
 void Timeline::Note(std::string_view what, std::uint64_t number, std::string_view bytes) {
-  trace_ = Mix(trace_, what);
-  trace_ = Mix(trace_, static_cast<std::uint64_t>(steady_ns_));
-  trace_ = Mix(trace_, number);
-  trace_ = Mix(trace_, bytes);
+  if (steady_ns_ != moment_ns_) {
+    trace_ = trace();
+    moment_ns_ = steady_ns_;
+    moment_ = 0;
+  }
+  moment_ += Mix(Mix(Mix(0, what), number), bytes);
+}
+
+std::uint64_t Timeline::trace() const {
+  return Mix(Mix(trace_, static_cast<std::uint64_t>(moment_ns_)), moment_);
 }
 
 std::int64_t Between(Random& random, std::int64_t least, std::int64_t most) {
-  return least + static_cast<std::int64_t>(
-                     Below(random, static_cast<std::uint64_t>(most - least) + 1));
+  return least +
+         static_cast<std::int64_t>(Below(random, static_cast<std::uint64_t>(most - least) + 1));
 }
 
 }  // namespace mqd::simulation

@@ -30,6 +30,8 @@ inline constexpr std::int64_t kNsPerSecond = 1'000'000'000;
 
 class Timeline {
  public:
+  static constexpr std::int64_t kWallBeginNs = 1'700'000'000 * kNsPerSecond;
+
   using Task = std::function<void()>;
 
   explicit Timeline(std::uint64_t seed);
@@ -42,8 +44,8 @@ class Timeline {
 
   std::int64_t steady_ns() const { return steady_ns_; }
   std::int64_t wall_ns() const { return steady_ns_ + wall_ahead_ns_; }
-  /// Somebody sets the wall clock.
-  void JumpWall(std::int64_t ns) { wall_ahead_ns_ += ns; }
+  /// Somebody sets the wall clock, to so much from the right time.
+  void SetWall(std::int64_t wrong_by_ns) { wall_ahead_ns_ = kWallBeginNs + wrong_by_ns; }
 
   /// Tasks of one moment run in the order in which they were given.
   void At(std::int64_t steady_ns, Task task);
@@ -60,19 +62,22 @@ class Timeline {
   /// A seed for dice of one's own.
   std::uint64_t Seed() { return random_(); }
 
-  /// Notes what happened. Everything that is noted, and when, makes the trace.
+  /// Notes what happened. Everything that is noted, and when, makes the trace. What is noted in one
+  /// moment has no order: an actor lets go of its clients in the order of a hash table.
   void Note(std::string_view what, std::uint64_t number, std::string_view bytes = {});
-  std::uint64_t trace() const { return trace_; }
+  std::uint64_t trace() const;
   std::uint64_t steps() const { return steps_; }
 
  private:
   Random random_;
   std::int64_t steady_ns_ = kNsPerSecond;
-  std::int64_t wall_ahead_ns_ = 1'700'000'000 * kNsPerSecond;
+  std::int64_t wall_ahead_ns_ = kWallBeginNs;
   std::map<std::pair<std::int64_t, std::uint64_t>, Task> tasks_;  // by time and serial number
   std::uint64_t serial_ = 0;
   Task epilogue_;
   std::uint64_t trace_ = 0;
+  std::uint64_t moment_ = 0;  // the sum of what was noted at moment_ns_
+  std::int64_t moment_ns_ = 0;
   std::uint64_t steps_ = 0;
 };
 
