@@ -1,7 +1,7 @@
 // The whole broker and its clients on virtual time, one seed one run, in lots of seeds. Every run
-// is played twice and must take the same way. MQD_SIMULATION_SEEDS and MQD_SIMULATION_FIRST_SEED
-// choose others than the usual ones; MQD_SIMULATION_HISTORY names a directory for the histories in
-// which something was found.
+// is played twice and judged twice; it is said when it took two ways. MQD_SIMULATION_SEEDS and
+// MQD_SIMULATION_FIRST_SEED choose others than the usual ones; MQD_SIMULATION_HISTORY names a
+// directory for the histories in which something was found.
 #include "tests/simulation/simulation.h"
 
 #include <gtest/gtest.h>
@@ -42,7 +42,7 @@ void ExpectNothingFound(std::uint64_t seed, const crash::Report& report) {
 
 class SimulationTest : public ::testing::TestWithParam<std::uint64_t> {};
 
-TEST_P(SimulationTest, KeepsEveryPromiseAndDoesTheSameTwice) {
+TEST_P(SimulationTest, KeepsEveryPromise) {
   spdlog::set_level(spdlog::level::off);  // a log line for every stream that breaks
   const std::uint64_t first = FromEnvironment("MQD_SIMULATION_FIRST_SEED", 1);
   const std::uint64_t seeds = FromEnvironment("MQD_SIMULATION_SEEDS", kSeedsUsual);
