@@ -227,12 +227,17 @@ void QueueCore::RestoreAttempts(RecoveredQueue& recovered, const Now& now) {
     const std::optional<std::uint32_t> index =
         chunk == nullptr ? std::nullopt : chunk->IndexOf(sequence);
     if (!index.has_value() || chunk->settled.Contains(*index)) continue;
+    // The wall clock may have been set back meanwhile: no wait is longer than it was meant to be.
+    const std::int64_t whole_ms =
+        attempt.notes.empty()
+            ? kDelayMaxMs
+            : std::min(kDelayMaxMs, attempt.not_before_ms - attempt.notes.back().time_ms);
     Held held{
         .attempts = attempt.attempts, .state = attempt.state, .notes = std::move(attempt.notes)};
     if (held.state == storage::HeldState::kDelayed) {
-      const std::int64_t wait_ms = std::max<WallMs>(0, attempt.not_before_ms - now.wall_ms);
+      const std::int64_t wait_ms = std::min(whole_ms, attempt.not_before_ms - now.wall_ms);
       held.wait = Wait::kRetry;
-      held.due = now.steady_ns + std::min(wait_ms, kDelayMaxMs) * kNsPerMs;
+      held.due = now.steady_ns + std::max<std::int64_t>(0, wait_ms) * kNsPerMs;
     }
     if (held.state == storage::HeldState::kParked && to_dead_letters()) {
       to_move_.push_back(sequence);  // its move may have been cut short

@@ -49,6 +49,7 @@ struct ModelMessage {
   ModelWait wait = ModelWait::kNothing;
   std::int64_t due_ms = 0;  // on the clock of `wait`
   WallMs retry_wall_ms = 0;
+  std::int64_t retry_delay_ms = 0;
   bool busy = false;  // holds its key: from its delivery until what became of it is on disk
   // While in flight.
   DeliveryId delivery = 0;

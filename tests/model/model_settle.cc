@@ -67,6 +67,7 @@ void QueueModel::Return(Sequence sequence, ModelMessage& message, bool charged,
   message.wait = delay_ms > 0 ? ModelWait::kRetry : ModelWait::kNothing;
   message.due_ms = clock_.steady_ms + delay_ms;
   message.retry_wall_ms = clock_.wall_ms + delay_ms;
+  message.retry_delay_ms = delay_ms;
   message.state = delay_ms > 0 ? ModelState::kDelayed : ModelState::kReady;
   if (!durable()) {
     message.busy = false;

@@ -210,8 +210,9 @@ void QueueModel::Crash(Sequence next_sequence, bool rebuilt) {
       message.delay_ms = 0;
       Place(sequence, message);
     } else if (message.state == ModelState::kDelayed) {
+      const std::int64_t left_ms = message.retry_wall_ms - clock_.wall_ms;
       message.due_ms =
-          clock_.steady_ms + std::max<std::int64_t>(0, message.retry_wall_ms - clock_.wall_ms);
+          clock_.steady_ms + std::clamp<std::int64_t>(left_ms, 0, message.retry_delay_ms);
     }
   }
   commit_ = handed_over_ = {};
