@@ -25,6 +25,10 @@ def crash(fault, weight=1):
              '--seed', '{seed}']
     if fault in ('power', 'all'):
         words += ['--test-daemon', '{build}/tests/crash/mqd_test_daemon']
+    if fault in ('clock', 'all'):
+        words += ['--clock-shim', '{build}/tests/crash/libmqd_clock_shim.so']
+    if fault == 'all':
+        words += ['--strikes', '12', '--messages', '40000']
     return Step(f'crash-{fault}', words, weight=weight)
 
 
@@ -37,6 +41,8 @@ def fuzz(target, runs):
 STEPS = {step.name: step for step in [
     Step('model', ['{build}/tests/model/queue_model_test', '--gtest_brief=1'],
          {'MQD_MODEL_FIRST_SEED': '{seed}', 'MQD_MODEL_SEEDS': '800'}, weight=4),
+    Step('simulation', ['{build}/tests/simulation/simulation_test', '--gtest_brief=1'],
+         {'MQD_SIMULATION_FIRST_SEED': '{seed}', 'MQD_SIMULATION_SEEDS': '48'}, weight=2),
     Step('crash-points', ['{build}/tests/conformance/crash_points_test', '--gtest_brief=1'],
          {'MQD_CRASH_SEED': '{seed}'}, weight=2),
     Step('power-cuts', ['{build}/tests/conformance/power_cut_test', '--gtest_brief=1',

@@ -31,6 +31,14 @@ void Loop::PostAt(Time time, Task task) {
       });
 }
 
+/// All that is due now has then run.
+void Loop::WaitForPosted() {
+  bool reached = false;
+  Post([&reached] { reached = true; });
+  while (!reached && simulation::Timeline::current()->Step(NsOf(Clock::now()))) {
+  }
+}
+
 Connection::Connection(ClientOptions options) : options_(std::move(options)) {}
 
 /// The simulated network has no use for one.

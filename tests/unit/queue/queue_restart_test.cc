@@ -89,6 +89,22 @@ TEST(QueueRestartTest, ChargedAttemptsDelaysAndParkedMessagesAreRemembered) {
   EXPECT_THAT(Names(queue.TakeDeliveries()), ElementsAre("cat<-delayed#2"));
 }
 
+TEST(QueueRestartTest, RetryWaitsNoLongerThanItWasToWhenTheWallClockIsSetBack) {
+  QueueHarness queue;
+  queue.AttachPublisher("ann");
+  queue.Publish("ann", {"delayed"});
+  queue.CommitAll();
+  queue.AttachConsumer("cat", {.messages = 1});
+  queue.Settle(queue.TakeDeliveries()[0].range(), RetryOutcome{5'000 * kNsPerMs, "boom"});
+  queue.JumpWall(-3'600'000);
+  queue.Restart();
+  queue.AttachConsumer("cat", {.messages = 1});
+  queue.Advance(4'999);
+  EXPECT_EQ(queue.Stats().delayed, 1u);
+  queue.Advance(1);
+  EXPECT_THAT(Names(queue.TakeDeliveries()), ElementsAre("cat<-delayed#2"));
+}
+
 // Else one attempt number could be seen twice, on both sides of a crash.
 TEST(QueueRestartTest, NextAttemptIsNotSeenBeforeTheChargeIsOnDisk) {
   QueueHarness queue;
