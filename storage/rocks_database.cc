@@ -96,6 +96,10 @@ RocksDatabase::RocksDatabase(std::string path, std::unique_ptr<rocksdb::Env> env
     : path_(std::move(path)), env_(std::move(env)), fault_(std::move(fault)) {}
 
 absl::StatusOr<std::unique_ptr<RocksDatabase>> RocksDatabase::Open(const Options& options) {
+  if (!options.manifest_mark_path.empty()) {
+    absl::Status whole = RocksManifestMark::CheckLength(options.path, options.manifest_mark_path);
+    if (!whole.ok()) return whole;
+  }
   absl::StatusOr<std::unique_ptr<RocksDatabase>> database = OpenOnce(options);
   if (!absl::IsDataLoss(database.status()) || options.manifest_mark_path.empty()) return database;
   const absl::StatusOr<bool> cut =

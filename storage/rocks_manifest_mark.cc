@@ -100,24 +100,41 @@ RocksManifestMark::Marks RocksManifestMark::ReadMarks(const std::string& mark_pa
   return marks;
 }
 
+std::optional<RocksManifestMark::Current> RocksManifestMark::ReadCurrent(
+    const std::string& database_path, const std::string& mark_path) {
+  const absl::StatusOr<std::string> text = ReadSmallFile(absl::StrCat(database_path, "/CURRENT"));
+  if (!text.ok()) return std::nullopt;
+  const std::string name(absl::StripAsciiWhitespace(*text));
+  for (const auto& [manifest, synced] : ReadMarks(mark_path)) {
+    if (manifest != name) continue;
+    Current current{.path = absl::StrCat(database_path, "/", name), .synced = synced};
+    std::error_code error;
+    current.length = fs::file_size(current.path, error);
+    if (!error) return current;
+  }
+  return std::nullopt;
+}
+
+absl::Status RocksManifestMark::CheckLength(const std::string& database_path,
+                                            const std::string& mark_path) {
+  const std::optional<Current> current = ReadCurrent(database_path, mark_path);
+  if (!current || current->length >= current->synced) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat(current->path, " is damaged: ", current->synced,
+                                          " bytes of it were synced, and it has ", current->length,
+                                          ". Restore the data directory from a backup"));
+}
+
 absl::StatusOr<bool> RocksManifestMark::CutTornManifest(const std::string& database_path,
                                                         const std::string& mark_path) {
-  absl::StatusOr<std::string> current = ReadSmallFile(absl::StrCat(database_path, "/CURRENT"));
-  if (!current.ok()) return false;
-  const std::string name(absl::StripAsciiWhitespace(*current));
-  for (const auto& [manifest, length] : ReadMarks(mark_path)) {
-    if (manifest != name) continue;
-    absl::StatusOr<File> file = File::Open(absl::StrCat(database_path, "/", name), O_RDWR);
-    if (!file.ok()) return file.status();
-    std::error_code error;
-    if (fs::file_size(file->path(), error) <= length || error) return false;
-    if (::ftruncate(file->descriptor(), static_cast<off_t>(length)) != 0) {
-      return ErrnoStatus(errno, "cut the torn end of", file->path());
-    }
-    if (absl::Status status = file->Sync(); !status.ok()) return status;
-    return true;
+  const std::optional<Current> current = ReadCurrent(database_path, mark_path);
+  if (!current || current->length <= current->synced) return false;
+  absl::StatusOr<File> file = File::Open(current->path, O_RDWR);
+  if (!file.ok()) return file.status();
+  if (::ftruncate(file->descriptor(), static_cast<off_t>(current->synced)) != 0) {
+    return ErrnoStatus(errno, "cut the torn end of", file->path());
   }
-  return false;
+  if (absl::Status status = file->Sync(); !status.ok()) return status;
+  return true;
 }
 
 }  // namespace mqd::storage

@@ -7,12 +7,13 @@
 // from damage; the mark can. It is durable before RocksDB is told that its sync has succeeded, so
 // nothing rests on what lies behind it.
 //
-// Threads: RocksDB's calls: any. CutTornManifest(): before the database is open.
+// Threads: RocksDB's calls: any. CheckLength(), CutTornManifest(): before the database is open.
 // Ownership: shares the file system below.
 // Limits: remembers the two latest manifests, of which CURRENT names one.
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,6 +33,10 @@ class RocksManifestMark final : public rocksdb::FileSystemWrapper {
                                     std::unique_ptr<rocksdb::FSWritableFile>* result,
                                     rocksdb::IODebugContext* debug) override;
 
+  /// kDataLoss when the manifest that CURRENT names has fewer bytes than were synced. RocksDB takes
+  /// one that ends between two of its records for whole, and forgets the files behind it.
+  static absl::Status CheckLength(const std::string& database_path, const std::string& mark_path);
+
   /// Cuts off what lies behind the mark of the manifest that CURRENT names, and says whether there
   /// was anything. Without a mark of it, nothing is cut.
   static absl::StatusOr<bool> CutTornManifest(const std::string& database_path,
@@ -42,7 +47,16 @@ class RocksManifestMark final : public rocksdb::FileSystemWrapper {
   using Marks =
       std::vector<std::pair<std::string, std::uint64_t>>;  // name and length, oldest first
 
+  struct Current {
+    std::string path;
+    std::uint64_t length = 0;
+    std::uint64_t synced = 0;  // by its mark
+  };
+
   static Marks ReadMarks(const std::string& mark_path);
+  /// The manifest that CURRENT names; nothing when it is not there or has no mark.
+  static std::optional<Current> ReadCurrent(const std::string& database_path,
+                                            const std::string& mark_path);
   rocksdb::IOStatus Mark(const std::string& name, std::uint64_t length);
 
   const std::string mark_path_;
