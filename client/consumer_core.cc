@@ -344,8 +344,7 @@ void ConsumerCore::Stop() {
       flushed = book_.idle();
     }
     Finish(flushed);
-    silent_ = true;
-    connection_->callbacks().WaitForPosted();
+    connection_->callbacks().EndCallbacks(silent_);
   });
 }
 

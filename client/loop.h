@@ -8,6 +8,7 @@
 //            destroyed by its own task it lets the thread end by itself.
 // Limits:    none of its own: whoever posts is bounded.
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -32,6 +33,14 @@ class Loop {
 
   /// Waits until all that was posted before has run; a task of this loop does not wait.
   void WaitForPosted();
+
+  /// For an owner of callbacks that ends: those that were posted run; one posted meanwhile runs or
+  /// finds `silent` set, as all later ones do. None runs behind this call.
+  void EndCallbacks(std::atomic<bool>& silent) {
+    WaitForPosted();
+    silent = true;
+    WaitForPosted();
+  }
 
   /// Whether the caller is one of this loop's tasks.
   bool OnLoop() const { return std::this_thread::get_id() == thread_.get_id(); }

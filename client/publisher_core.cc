@@ -171,8 +171,7 @@ absl::Status PublisherCore::Close(std::chrono::milliseconds timeout) {
     Owe(cut);
   }
   Deliver(std::move(cut));
-  silent_ = true;
-  connection_->callbacks().WaitForPosted();
+  connection_->callbacks().EndCallbacks(silent_);
   return flushed;
 }
 

@@ -482,6 +482,31 @@ TEST_F(ConsumerTest, NothingCallsBackOnceItIsGone) {
   EXPECT_TRUE(returned);
 }
 
+TEST_F(ConsumerTest, RefusedSettlesAreToldThoughItEnds) {
+  std::promise<void> entered;
+  std::promise<void> never;
+  int told = 0;
+  Start({.handler = [](Delivery&) {},
+         .on_settle_error =
+             [&](const SettleError&) {
+               if (++told > 1) return;
+               entered.set_value();
+               never.get_future().wait_for(seconds(2));
+             }});
+  const auto session = Accept();
+  for (const std::uint64_t id : {5, 6}) {
+    session->Write(Deliver(id, 1));
+    v1::ConsumeStreamResponse answer = Settled(NextSettle(*session));
+    v1::SettleException& exception = *answer.mutable_settled()->add_exceptions();
+    *exception.mutable_range() = Range(id, id);
+    exception.mutable_error()->set_reason(v1::REASON_STALE_DELIVERY);
+    session->Write(answer);
+    if (id == 5) entered.get_future().wait();
+  }
+  consumer_.reset();
+  EXPECT_EQ(told, 2);
+}
+
 TEST_F(ConsumerTest, ManyHandlersSettleEveryDeliveryOnce) {
   Start({.handler = [](Delivery&) {}, .concurrency = 4});
   const auto session = Accept();
