@@ -3,7 +3,6 @@ import os
 from dataclasses import dataclass, field
 
 
-
 @dataclass(frozen=True)
 class Step:
     """A program of the build tree; `{seed}` and `{build}` in words and variables are filled in."""

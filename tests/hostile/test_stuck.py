@@ -132,7 +132,7 @@ class StuckTest(case.BrokerCase):
               f'{self.peak_backlog / MIB:.0f} of {self.bound / MIB:.0f} MiB', flush=True)
         return together / alone, resident
 
-    def test_stuck_readers_hold_little_and_slow_nobody_down(self):
+    def test_stuck_readers_hold_no_more_than_the_queue_and_slow_nobody_down(self):
         start = self.daemon.resident_bytes()
         threads = [threading.Thread(target=self.publish_on) for _ in range(PUBLISHERS)]
         for each in threads:
