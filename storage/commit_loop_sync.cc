@@ -32,11 +32,11 @@ bool CommitLoop::TakeUnfinished() {
   return !finishing_.empty();
 }
 
-/// One sync for all of them, if any asks for it. Those of a failed one may be there or not.
+/// One sync for all of them, if any asks for it. Those of a failed one may be there or not, and so
+/// may those written behind it, whether they ask or not.
 void CommitLoop::SyncGroups(std::span<Group> groups) {
-  if (std::none_of(groups.begin(), groups.end(), [](const Group& each) { return each.sync; })) {
-    return;
-  }
+  const auto asks = [](const Group& each) { return each.sync; };
+  if (!dead_ && std::none_of(groups.begin(), groups.end(), asks)) return;
   absl::Status status = dead_ ? absl::UnavailableError("the log has failed") : writer_.Flush();
   if (status.ok()) {
     flushes_.fetch_add(1, std::memory_order_relaxed);

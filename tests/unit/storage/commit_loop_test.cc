@@ -407,7 +407,7 @@ TEST_F(CommitLoopTest, GroupsWrittenDuringASyncShareTheNext) {
   writer_.Release();
   EXPECT_THAT(Outcomes(), Each(Outcome::kCommitted));
   EXPECT_EQ(loop_->counts().groups, 6u);
-  EXPECT_EQ(loop_->counts().flushes, 2u);
+  EXPECT_LE(loop_->counts().flushes, 3u) << "the last may be handed over after the next has begun";
 }
 
 TEST_F(CommitLoopTest, SmallBatchesGatherWhileTheDiskIsBusy) {
@@ -447,6 +447,18 @@ TEST_F(CommitLoopTest, FailedSyncOfALargeGroupIsUnknownAndFatalOnce) {
   Append(Small(), Sync::kFlush);
   EXPECT_EQ(Outcomes().back(), Outcome::kShuttingDown);
   EXPECT_THAT(writer_.said(), ElementsAre("write 1", "flush", "write 1"));
+}
+
+TEST_F(CommitLoopTest, WhatIsWrittenDuringASyncThatFailsIsNotCommittedBehindIt) {
+  writer_.flush_fails_ = true;
+  Start(kNever, 1);
+  writer_.HoldFlushes();
+  Append(Small(), Sync::kFlush);
+  writer_.WaitFor(2);
+  Append(Small(), Sync::kWritten);
+  writer_.WaitFor(3);
+  writer_.Release();
+  EXPECT_THAT(Outcomes(), Each(Outcome::kUnknown));
 }
 
 TEST_F(CommitLoopTest, EndWaitsForTheSyncOfALargeGroup) {
