@@ -39,6 +39,19 @@ queue::DeliveryRun CutFront(queue::DeliveryRun& run, std::uint32_t count) {
   return front;
 }
 
+/// Whether little of its body is in `run`, so that to share it is to keep much else.
+bool IsSmallPart(const queue::DeliveryRun& run) {
+  return run.body->encoded().size() / 2 > run.elements().size();
+}
+
+void GiveOwnBody(queue::DeliveryRun& run) {
+  storage::Body::Builder own;
+  own.Reserve(run.elements().size(), run.count);
+  for (std::uint32_t i = 0; i < run.count; ++i) own.Append(run.body->Element(run.first_index + i));
+  run.body = std::move(own).Finish();
+  run.first_index = 0;
+}
+
 std::string EncodeHead(const queue::DeliveryRun& run) {
   const std::string origin =
       run.dead_letter ? ToProto(*run.dead_letter).SerializeAsString() : std::string();
@@ -75,7 +88,7 @@ EncodedRuns EncodeRuns(const std::vector<queue::DeliveryRun>& runs) {
     const std::string head = EncodeHead(run);
     copied += wire::RunPrefix(head.size(), elements.size());
     copied += head;
-    if (elements.size() < kZeroCopyBytes) {
+    if (elements.size() < kZeroCopyBytes || IsSmallPart(run)) {
       copied += elements;
       continue;
     }
@@ -99,6 +112,19 @@ grpc::ByteBuffer EncodeDeliveries(const TakenDeliveries& taken) {
 void DeliveryOutbox::Add(std::uint32_t slot, queue::DeliveryBatch batch) {
   for (const queue::DeliveryRun& run : batch.runs) bytes_ += run.elements().size();
   items_.emplace_back(Pending{slot, 0, std::move(batch)});
+  if (bytes_ > kSharedWaitBytes) LetGoOfSharedBodies();
+}
+
+void DeliveryOutbox::LetGoOfSharedBodies() {
+  for (auto item = items_.rbegin(); item != items_.rend(); ++item) {
+    auto* pending = std::get_if<Pending>(&*item);
+    if (pending == nullptr) continue;
+    if (std::exchange(pending->own_bodies, true)) return;  // and so have all before it
+    std::vector<queue::DeliveryRun>& runs = pending->batch.runs;
+    for (std::size_t i = pending->next; i < runs.size(); ++i) {
+      if (IsSmallPart(runs[i])) GiveOwnBody(runs[i]);
+    }
+  }
 }
 
 void DeliveryOutbox::Add(Frame frame) { items_.emplace_back(std::move(frame)); }

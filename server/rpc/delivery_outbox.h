@@ -7,6 +7,9 @@
 // limits::kDeliveriesFrameBytes when it is their turn, so that what arrives while a frame is
 // written travels together. Other frames wait encoded.
 //
+// A reader that stands still must not keep more than it waits for: what does not go with the next
+// frame gets a body of its own, unless it is most of the one it came in.
+//
 // Threads: One at a time; EncodeDeliveries() is a pure function.
 // Ownership: Shares the bodies until their frame is written; gRPC may share them longer.
 // Limits: The client's credit bounds the deliveries; a frame holds at least one message.
@@ -18,12 +21,16 @@
 #include <vector>
 
 #include "grpcpp/support/byte_buffer.h"
+#include "server/limits.h"
 #include "server/queue/effects.h"
 
 namespace mqd::rpc {
 
-/// Elements of at least this size are handed to gRPC as they lie, smaller ones are copied together.
+/// Elements of at least this size are handed to gRPC as they lie when they are most of their body,
+/// others are copied together.
 inline constexpr std::size_t kZeroCopyBytes = 16 * 1024;
+/// While no more waits, it shares the bodies of the queue.
+inline constexpr std::size_t kSharedWaitBytes = limits::kDeliveriesFrameBytes;
 
 /// Content of one Deliveries frame.
 struct TakenDeliveries {
@@ -65,10 +72,12 @@ class DeliveryOutbox {
     std::uint32_t slot = 0;
     std::size_t next = 0;  // run
     queue::DeliveryBatch batch;
+    bool own_bodies = false;
   };
 
   /// Moves what fits from the front into `taken`; false when the frame is full.
   bool TakeRuns(Pending& from, TakenDeliveries& taken);
+  void LetGoOfSharedBodies();
 
   std::deque<std::variant<Pending, Frame>> items_;
   std::uint64_t bytes_ = 0;

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "mqd/v1/broker.pb.h"
 #include "proto/wire/frame_write.h"
@@ -148,6 +151,61 @@ TEST(DeliveryOutboxTest, AMessageLargerThanAFrameGoesAlone) {
   outbox.Add(0, BatchOf(1, 3, limits::kDeliveriesFrameBytes + 1));
   for (int i = 0; i < 3; ++i) EXPECT_EQ(Decode(*outbox.Take()).runs(0).messages_size(), 1);
   EXPECT_FALSE(outbox.Take());
+}
+
+/// One message of 20 kB of each of `bodies`, which nobody else keeps.
+std::vector<std::weak_ptr<const storage::Body>> AddOneOfEach(DeliveryOutbox& outbox, int bodies,
+                                                             std::uint32_t messages) {
+  std::vector<std::weak_ptr<const storage::Body>> added;
+  for (int i = 0; i < bodies; ++i) {
+    queue::DeliveryBatch batch = BatchOf(1 + static_cast<std::uint64_t>(i), messages, 20'000);
+    queue::DeliveryRun& run = batch.runs[0];
+    added.push_back(run.body);
+    run.first_index = run.count - 1;
+    run.count = 1;
+    outbox.Add(0, std::move(batch));
+  }
+  return added;
+}
+
+int CountKept(const std::vector<std::weak_ptr<const storage::Body>>& bodies) {
+  return static_cast<int>(std::count_if(bodies.begin(), bodies.end(),
+                                        [](const auto& body) { return !body.expired(); }));
+}
+
+TEST(DeliveryOutboxTest, WhatWaitsForASlowReaderKeepsNothingElseOfItsBodies) {
+  DeliveryOutbox outbox;
+  EXPECT_EQ(CountKept(AddOneOfEach(outbox, 10, 50)), 10);  // they go with the next frame
+  EXPECT_EQ(CountKept(AddOneOfEach(outbox, 10, 50)), 0);
+  int messages = 0;
+  while (const auto taken = outbox.Take()) {
+    const v1::Deliveries frame = Decode(*taken);
+    for (const v1::DeliveryRun& run : frame.runs()) {
+      EXPECT_EQ(run.messages(0).payload().substr(0, 3), "49:");
+      ++messages;
+    }
+  }
+  EXPECT_EQ(messages, 20);
+}
+
+TEST(DeliveryOutboxTest, AFrameThatIsWrittenKeepsNothingElseOfItsBodies) {
+  DeliveryOutbox outbox;
+  const auto bodies = AddOneOfEach(outbox, 1, 50);
+  std::optional<DeliveryOutbox::Taken> taken = outbox.Take();
+  const grpc::ByteBuffer frame = EncodeDeliveries(std::get<TakenDeliveries>(*taken));
+  taken.reset();
+  EXPECT_EQ(CountKept(bodies), 0);
+  EXPECT_GT(frame.Length(), 20'000u);
+}
+
+TEST(DeliveryOutboxTest, AWholeBodyIsNotCopied) {
+  DeliveryOutbox outbox;
+  const auto bodies = AddOneOfEach(outbox, 40, 1);
+  EXPECT_EQ(CountKept(bodies), 40);
+  std::optional<DeliveryOutbox::Taken> taken = outbox.Take();
+  const grpc::ByteBuffer frame = EncodeDeliveries(std::get<TakenDeliveries>(*taken));
+  taken.reset();
+  EXPECT_EQ(CountKept(bodies), 40);
 }
 
 TEST(DeliveryOutboxTest, OtherFramesKeepTheirPlace) {
