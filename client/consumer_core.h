@@ -19,7 +19,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_set.h"
 #include "client/connection.h"
 #include "client/credit_control.h"
@@ -147,9 +148,9 @@ class ConsumerCore final : public Link::User, public std::enable_shared_from_thi
   CreditControl credit_ ABSL_GUARDED_BY(mutex_);
   SettleBook book_ ABSL_GUARDED_BY(mutex_);
   std::map<Key, std::vector<std::string>> stuck_ ABSL_GUARDED_BY(mutex_);  // see SettleBook
-  absl::flat_hash_map<Key, Deferred> deferred_ ABSL_GUARDED_BY(mutex_);
+  absl::btree_map<Key, Deferred> deferred_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_set<Key> settled_early_ ABSL_GUARDED_BY(mutex_);  // before their handler returned
-  absl::flat_hash_set<Key> to_mark_ ABSL_GUARDED_BY(mutex_);        // started, not told yet
+  absl::btree_set<Key> to_mark_ ABSL_GUARDED_BY(mutex_);            // started, not told yet
   absl::flat_hash_set<Key> lost_ ABSL_GUARDED_BY(mutex_);           // of those handed over
   std::vector<bool> ended_ ABSL_GUARDED_BY(mutex_);                 // by queue index
   std::uint64_t stream_ ABSL_GUARDED_BY(mutex_) = 0;                // counts opened streams

@@ -15,7 +15,7 @@
 #include <optional>
 #include <string>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/btree_map.h"
 #include "client/delivery_piece.h"
 
 namespace mqd::client {
@@ -49,7 +49,7 @@ class KeyLines {
     for (auto line = lines_.begin(); line != lines_.end();) {
       if (auto piece = Advance(line->second)) next(*std::move(piece));
       if (line->second.idle()) {
-        lines_.erase(line++);
+        line = lines_.erase(line);
       } else {
         ++line;
       }
@@ -72,7 +72,7 @@ class KeyLines {
 
   static std::optional<DeliveryPiece> Advance(Line& line);
 
-  absl::flat_hash_map<std::string, Line> lines_;
+  absl::btree_map<std::string, Line> lines_;
 };
 
 }  // namespace mqd::client

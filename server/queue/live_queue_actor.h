@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/btree_map.h"
 #include "asio/any_io_executor.hpp"
 #include "asio/steady_timer.hpp"
 #include "proto/base/mutex.h"
@@ -171,14 +171,15 @@ class LiveQueueActor final : public QueueActor,
   bool stopping_ = false;  // the store has shut down: nothing is rebuilt
   bool deleted_ = false;
   RequestId next_request_ = 1;
-  absl::flat_hash_map<PublisherId, std::shared_ptr<PublishSink>> publishers_;
-  absl::flat_hash_map<ConsumerId, ConsumerEntry> consumers_;
-  absl::flat_hash_map<RequestId, Answer> requests_;
+  // By id, so that all are told of an end in the same order in every run.
+  absl::btree_map<PublisherId, std::shared_ptr<PublishSink>> publishers_;
+  absl::btree_map<ConsumerId, ConsumerEntry> consumers_;
+  absl::btree_map<RequestId, Answer> requests_;
   /// How many messages, and who waits.
-  absl::flat_hash_map<TransactionId,
-                      std::pair<std::size_t, absl::AnyInvocable<void(TransactionPrepared)>>>
+  absl::btree_map<TransactionId,
+                  std::pair<std::size_t, absl::AnyInvocable<void(TransactionPrepared)>>>
       preparing_;
-  absl::flat_hash_map<TransactionId, absl::AnyInvocable<void(CommitOutcome)>> committing_;
+  absl::btree_map<TransactionId, absl::AnyInvocable<void(CommitOutcome)>> committing_;
 
   // Shared.
   base::Mutex mutex_;

@@ -19,15 +19,15 @@ absl::Status SessionList::Add(std::shared_ptr<StreamSession> session) {
                             .current = sessions_.size()});
   }
   (session->kind() == StreamSession::Kind::kPublish ? publish_streams_ : consume_streams_) += 1;
-  const StreamSession* key = session.get();
-  sessions_.emplace(key, std::move(session));
+  const std::uint64_t id = session->id();
+  sessions_.emplace(id, std::move(session));
   return absl::OkStatus();
 }
 
 void SessionList::Remove(const StreamSession& session) {
   std::shared_ptr<StreamSession> last;  // may be destroyed: after the lock
   base::MutexLock lock(mutex_);
-  const auto found = sessions_.find(&session);
+  const auto found = sessions_.find(session.id());
   if (found == sessions_.end()) return;
   last = std::move(found->second);
   sessions_.erase(found);
@@ -39,7 +39,7 @@ std::vector<std::shared_ptr<StreamSession>> SessionList::All() const {
   base::MutexLock lock(mutex_);
   std::vector<std::shared_ptr<StreamSession>> all;
   all.reserve(sessions_.size());
-  for (const auto& [key, session] : sessions_) all.push_back(session);
+  for (const auto& [id, session] : sessions_) all.push_back(session);
   return all;
 }
 
@@ -47,7 +47,7 @@ void SessionList::Tick(std::int64_t now_ns) {
   std::vector<std::shared_ptr<StreamSession>> due;
   {
     base::MutexLock lock(mutex_);
-    for (const auto& [key, session] : sessions_) {
+    for (const auto& [id, session] : sessions_) {
       if (session->due_ns() <= now_ns) due.push_back(session);
     }
   }

@@ -3,8 +3,9 @@
 // session_list.h: the streams that are alive, their ids, and the clock that ticks for all of them.
 //
 // Threads: Any. Tick() is called by one timer; WaitEmpty() blocks and is for the thread that
-// stops the broker. Ownership  Shares each session from Add() to Remove(). Outlives them. Limits
-// limits::kStreamsMax streams.
+//          stops the broker.
+// Ownership: Shares each session from Add() to Remove(). Outlives them.
+// Limits: limits::kStreamsMax streams.
 
 #include <atomic>
 #include <chrono>
@@ -13,7 +14,7 @@
 #include <memory>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/btree_map.h"
 #include "absl/status/status.h"
 #include "proto/base/mutex.h"
 
@@ -53,8 +54,8 @@ class SessionList {
   std::atomic<bool> draining_{false};
   mutable base::Mutex mutex_;
   std::condition_variable empty_;
-  absl::flat_hash_map<const StreamSession*, std::shared_ptr<StreamSession>> sessions_
-      ABSL_GUARDED_BY(mutex_);
+  // By id, so that a tick reaches them in the same order in every run.
+  absl::btree_map<std::uint64_t, std::shared_ptr<StreamSession>> sessions_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace mqd::rpc
