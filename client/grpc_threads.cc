@@ -26,8 +26,8 @@ struct Keeper {
 }  // namespace
 
 void KeepGrpcThreads() {
-  static const Keeper* const keeper = new Keeper;  // for the life of the process
-  static_cast<void>(keeper);
+  // For the life of the process; used, or the compiler drops the pointer and it looks like a leak.
+  [[gnu::used]] static const Keeper* const keeper = new Keeper;
 }
 
 }  // namespace mqd::client

@@ -189,16 +189,17 @@ TEST(NamespaceRegistryTest, ManyCreationsAtOnceNeverPassMaxQueues) {
 /// Publishes to one queue of several, each on a thread of its own, and counts what was stored.
 class Stream final : public PublishSink {
  public:
-  Stream(std::shared_ptr<QueueActor> queue, PublisherId id) : queue_(std::move(queue)), id_(id) {}
+  /// The queue belongs to its registry, and will own this stream.
+  Stream(const std::shared_ptr<QueueActor>& queue, PublisherId id) : queue_(*queue), id_(id) {}
 
   void Run(const std::shared_ptr<Stream>& self, int messages) {
-    queue_->Attach(AttachPublisher{.publisher = id_}, self);
+    queue_.Attach(AttachPublisher{.publisher = id_}, self);
     const QueueHarness maker;
     for (int i = 1; i <= messages; ++i) {
       PublishBatch batch = maker.BatchOf({"m"});
       batch.publisher = id_;
       batch.first_publish_id = static_cast<std::uint64_t>(i);
-      queue_->Post(std::move(batch));
+      queue_.Post(std::move(batch));
     }
     base::MutexLock lock(mutex_);
     while (stored_ + refused_ < static_cast<std::uint64_t>(messages)) lock.Wait(answered_);
@@ -220,7 +221,7 @@ class Stream final : public PublishSink {
   }
 
  private:
-  const std::shared_ptr<QueueActor> queue_;
+  QueueActor& queue_;
   const PublisherId id_;
   base::Mutex mutex_;
   std::condition_variable answered_;
@@ -258,12 +259,12 @@ TEST(NamespaceRegistryTest, HeldIsCountedWithoutAQuotaAndOverARestart) {
 /// Takes and acks what comes, one by one.
 class Drainer final : public ConsumeSink {
  public:
-  explicit Drainer(std::shared_ptr<QueueActor> queue) : queue_(std::move(queue)) {}
+  explicit Drainer(QueueActor& queue) : queue_(queue) {}
   void OnAttached(std::uint32_t, absl::StatusOr<std::int64_t>) override {}
   void OnDeliveries(std::uint32_t, DeliveryBatch batch) override {
     for (const DeliveryRun& run : batch.runs) {
       const DeliveryRange range{run.first_delivery_id, run.first_delivery_id + run.count - 1};
-      queue_->Settle({{range, AckOutcome{}}}, [](const absl::StatusOr<SettleResult>&) {});
+      queue_.Settle({{range, AckOutcome{}}}, [](const absl::StatusOr<SettleResult>&) {});
     }
   }
   void OnWantCredit(std::uint32_t) override {}
@@ -275,7 +276,7 @@ class Drainer final : public ConsumeSink {
   void OnGoAway(std::uint32_t, GoAwayCode, ErrorInfo) override {}
 
  private:
-  const std::shared_ptr<QueueActor> queue_;
+  QueueActor& queue_;  // which owns this
 };
 
 TEST(NamespaceRegistryTest, QueuesThatRunAtTheSameTimeFillTheQuotaExactly) {
@@ -304,7 +305,7 @@ TEST(NamespaceRegistryTest, QueuesNeverPassTheQuotaWhileMessagesComeAndGo) {
   for (const char* name : {"billing/a", "billing/b"}) {
     const auto queue = broker.Made(name);
     streams.push_back(std::make_shared<Stream>(queue, streams.size() + 1));
-    queue->Attach(AttachConsumer{.consumer = streams.size()}, 0, std::make_shared<Drainer>(queue));
+    queue->Attach(AttachConsumer{.consumer = streams.size()}, 0, std::make_shared<Drainer>(*queue));
     queue->Post(GrantCredit{streams.size(), 100'000, 1 << 30});
   }
   std::atomic<bool> running{true};

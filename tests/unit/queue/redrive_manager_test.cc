@@ -46,6 +46,11 @@ class Timers {
     }
     task();
   }
+  void Clear() {
+    std::multimap<std::int64_t, Task> tasks;
+    base::MutexLock lock(mutex_);
+    tasks_.swap(tasks);
+  }
   Now now() const {
     return {.steady_ns = steady_ns_.load(), .wall_ms = 1'700'000'000'000 + steady_ns_ / kNsPerMs};
   }
@@ -77,6 +82,7 @@ class Site {
   ~Site() {
     manager_->Stop();
     broker_.StopThreads();
+    timers_.Clear();  // they own queues, whose timers end with the threads
   }
 
   Broker& broker() { return broker_; }

@@ -44,6 +44,12 @@ class FakeQueue final : public queue::QueueActor {
   std::shared_ptr<queue::PublishSink> publisher() { return Get(publish_sink_); }
   std::shared_ptr<queue::ConsumeSink> consumer() { return Get(consume_sink_); }
 
+  /// Sessions own their queue, so that one that keeps them keeps itself.
+  void LetGo() {
+    Keep(publish_sink_, std::shared_ptr<queue::PublishSink>());
+    Keep(consume_sink_, std::shared_ptr<queue::ConsumeSink>());
+  }
+
   queue::CancelResult cancel_result;
   queue::PeekedMessage found;
   queue::DedupInfo dedup;
@@ -125,7 +131,7 @@ class FakeQueue final : public queue::QueueActor {
   template <class Sink>
   void Keep(std::shared_ptr<Sink>& kept, std::shared_ptr<Sink> sink) {
     const std::lock_guard lock(mutex_);
-    kept = std::move(sink);
+    kept.swap(sink);  // the one before may end with this call, after the lock
   }
   template <class Sink>
   std::shared_ptr<Sink> Get(std::shared_ptr<Sink>& kept) {
@@ -171,7 +177,9 @@ class FakeRegistry final : public queue::QueueRegistry {
   std::size_t size() const override { return queues_.size(); }
   std::uint64_t cached_body_bytes() const override { return 0; }
   std::chrono::milliseconds recovery_time() const override { return {}; }
-  void Stop() override {}
+  void Stop() override {
+    for (auto& [name, queue] : queues_) queue->LetGo();
+  }
 
  private:
   std::map<std::string, std::shared_ptr<FakeQueue>> queues_;
