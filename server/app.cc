@@ -15,6 +15,7 @@
 #include "grpcpp/health_check_service_interface.h"
 #include "grpcpp/resource_quota.h"
 #include "server/exit_code.h"
+#include "server/heap_trim.h"
 #include "server/http/probes.h"
 #include "server/limits.h"
 #include "server/queue/queue_registry.h"
@@ -34,6 +35,7 @@ namespace {
 
 /// Sessions look at their clocks this often: pings and drains are in seconds.
 constexpr std::chrono::milliseconds kSessionTick{250};
+constexpr std::chrono::seconds kHeapTick{1};
 /// For calls under way when the daemon stops.
 constexpr std::chrono::milliseconds kShutdownWait{500};
 /// Memory that gRPC may plan with, on top of the queues' bodies.
@@ -109,6 +111,7 @@ struct App::Parts {
   absl::Status StartHttp();
   absl::Status Ready() const;
   void TickSessions();
+  void TickHeap();
 
   Config config;
   rpc::GrpcLog grpc_log;
@@ -125,6 +128,7 @@ struct App::Parts {
   std::unique_ptr<grpc::Server> grpc;
   std::unique_ptr<http::Probes> probes;
   asio::steady_timer session_timer{pool};
+  asio::steady_timer heap_timer{pool};
   std::atomic<bool> stopping{false};
   std::shared_ptr<std::atomic<std::int64_t>> last_pulse_ns =
       std::make_shared<std::atomic<std::int64_t>>(0);
@@ -148,6 +152,7 @@ absl::StatusOr<std::unique_ptr<App>> App::Start(const Config& config, OnFatal on
   if (absl::Status status = app->parts_->StartGrpc(); !status.ok()) return status;
   if (absl::Status status = app->parts_->StartHttp(); !status.ok()) return status;
   app->parts_->TickSessions();
+  app->parts_->TickHeap();
   return app;
 }
 
@@ -229,6 +234,16 @@ void App::Parts::TickSessions() {
   session_timer.expires_after(kSessionTick);
   session_timer.async_wait([this](const std::error_code& error) {
     if (!error) TickSessions();
+  });
+}
+
+void App::Parts::TickHeap() {
+  if (const std::uint64_t given_back = TrimHeapIfDue(); given_back > 0) {
+    spdlog::debug("gave {} MiB of free memory back", given_back >> 20);
+  }
+  heap_timer.expires_after(kHeapTick);
+  heap_timer.async_wait([this](const std::error_code& error) {
+    if (!error) TickHeap();
   });
 }
 
