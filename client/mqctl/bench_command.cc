@@ -114,7 +114,7 @@ void AddBenchCommand(CLI::App& cli, Globals& globals) {
   bench->add_option("--size", arguments->size, "of a payload, at least 16B (100B)");
   bench->add_option("--rate", options.rate, "messages a second of all producers (0: no limit)");
   bench->add_option("--durability", arguments->durability)
-      ->check(CLI::IsMember({"sync", "async", "memory"}));
+      ->transform(OneOf({"sync", "async", "memory"}));
   bench->add_option("--duration", arguments->duration, "after a second of warm-up (5s)");
   bench->add_flag("--idempotent", options.idempotent, "an idempotency key on every message");
   bench->add_option("--keys", options.keys, "so many different keys a producer (0: all differ)");

@@ -9,6 +9,8 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -29,6 +31,11 @@ struct Globals {
   /// Waits up to `timeout` for the broker.
   absl::StatusOr<std::unique_ptr<Client>> Connect() const;
 };
+
+/// For a flag that takes one of `values`, in upper or lower case.
+inline CLI::Validator OneOf(std::vector<std::string> values) {
+  return CLI::IsMember(std::move(values), CLI::ignore_case);
+}
 
 /// On a terminal asks whether to do `what`; elsewhere -y must have been given.
 absl::Status Confirm(const Globals& globals, const std::string& what);

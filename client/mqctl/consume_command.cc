@@ -167,7 +167,7 @@ void AddConsumeCommand(CLI::App& cli, Globals& globals) {
       ->type_name("COMMAND");
   consume->add_flag("--no-ack", arguments->no_ack, "give each message back after it was printed");
   consume->add_option("--select", arguments->select, "how to choose between queues (weights)")
-      ->check(CLI::IsMember({"weights", "priority"}));
+      ->transform(OneOf({"weights", "priority"}));
   consume
       ->add_option("--ageing-floor", arguments->ageing_floor,
                    "with --select priority: every queue is served at least that often (30s)")

@@ -48,7 +48,7 @@ int Main(int argc, char** argv) {
       ->type_name("HOST:PORT")
       ->envname("MQCTL_ADDR");
   cli.add_option("-o,--output", globals.output, "how results are printed (table)")
-      ->check(CLI::IsMember({"table", "json"}));
+      ->transform(OneOf({"table", "json"}));
   cli.add_option("--timeout", globals.timeout, "for the broker and each call (10s)")
       ->type_name("TIME");
   cli.add_flag("-q,--quiet", globals.quiet, "print results and errors only");

@@ -180,7 +180,7 @@ void AddMessageCommands(CLI::App& cli, Globals& globals) {
                                   "peek orders --state parked --limit 5", Peek);
   peeked->limit = 10;
   peek->add_option("--state", peeked->state, "only those")
-      ->check(CLI::IsMember({"ready", "in_flight", "delayed", "parked"}));
+      ->transform(OneOf({"ready", "in_flight", "delayed", "parked"}));
   peek->add_option("--limit", peeked->limit, "1 to 100 (10)");
   peek->add_option("--from", peeked->from, "the first sequence");
 

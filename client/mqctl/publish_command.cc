@@ -290,7 +290,7 @@ void AddPublishCommand(CLI::App& cli, Globals& globals) {
   AddMessageOptions(*publish, *arguments);
   publish->add_option("--count", arguments->count, "publish the message that often (1)");
   publish->add_option("--confirm", arguments->confirm, "what to wait for (durable)")
-      ->check(CLI::IsMember(kConfirmLevels));
+      ->transform(OneOf(kConfirmLevels));
   publish->add_option("--timeout", arguments->timeout, "for the confirms, and for room")
       ->type_name("TIME");
   publish->add_flag("--take-over", arguments->take_over, "fence off a publisher that holds it");

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <optional>
 
+#include "absl/strings/match.h"
 #include "client/mqctl/units.h"
 
 namespace mqd::mqctl {
@@ -99,7 +100,9 @@ SettingRow Choice(std::string name, std::optional<Enum> QueueSettings::*field,
   for (const std::string& one : names) value += (value.empty() ? "" : "|") + one;
   return {std::move(name), value,
           [field, names, value](QueueSettings& settings, const std::string& text) {
-            const auto found = std::find(names.begin(), names.end(), text);
+            const auto found = std::find_if(
+                names.begin(), names.end(),
+                [&text](const std::string& one) { return absl::EqualsIgnoreCase(one, text); });
             if (found == names.end()) return Bad(text, value);
             settings.*field = static_cast<Enum>(found - names.begin() + 1);
             return absl::OkStatus();
