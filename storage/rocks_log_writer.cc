@@ -55,6 +55,9 @@ void RocksLogWriter::AddOp(std::string_view shard_prefix, const Op& op) {
   const rocksdb::SliceParts key(key_parts, 2);
   rocksdb::ColumnFamilyHandle* family = database_.family(op.table);
   rocksdb::Status status;
+  if (op.table == Table::kBodies && op.kind != OpKind::kDeletePrefix) {
+    reclaim_.NoteBody(op.kind == OpKind::kDeleteOnce);
+  }
   switch (op.kind) {
     case OpKind::kPut:
     case OpKind::kPutOnce: {

@@ -23,6 +23,8 @@ void RocksReclaim::NoteRangeDeleted(std::string begin, std::string end) {
   ranges_flushed_ = false;
 }
 
+void RocksReclaim::NoteBody(bool deleted) { latest_.push_back(deleted); }
+
 absl::Status RocksReclaim::Tick() {
   if (!deleted_ranges_.empty()) {
     if (!ranges_flushed_) {
@@ -46,10 +48,11 @@ absl::Status RocksReclaim::Tick() {
 }
 
 // Each SingleDelete that still exists has a body somewhere below that is garbage.
-RocksReclaim::Estimate RocksReclaim::EstimateGarbage() const {
+RocksReclaim::Estimate RocksReclaim::EstimateGarbage() {
   using P = rocksdb::DB::Properties;
   rocksdb::DB& db = database_.db();
   rocksdb::ColumnFamilyHandle* bodies = database_.family(Table::kBodies);
+  const std::uint64_t deletes = CountDeletesInMemtable();
   const std::uint64_t file_bytes = Property(db, bodies, P::kLiveSstFilesSize);
   if (file_bytes < kGarbageBytesMin) return {};
 
@@ -62,9 +65,8 @@ RocksReclaim::Estimate RocksReclaim::EstimateGarbage() const {
     file_puts += properties->num_entries - properties->num_deletions;
   }
   // In the memtable, deletes cancel puts first; what is left over hits the files.
-  const std::uint64_t entries = Property(db, bodies, P::kNumEntriesActiveMemTable);
-  const std::uint64_t deletes = Property(db, bodies, P::kNumDeletesActiveMemTable);
-  const std::uint64_t excess = 2 * deletes > entries ? 2 * deletes - entries : 0;
+  const std::uint64_t puts = latest_.size() - deletes;
+  const std::uint64_t excess = deletes > puts ? deletes - puts : 0;
 
   Estimate estimate;
   const std::uint64_t body_bytes = file_bytes / std::max<std::uint64_t>(1, file_puts);
@@ -72,6 +74,13 @@ RocksReclaim::Estimate RocksReclaim::EstimateGarbage() const {
   estimate.live_bytes = file_bytes - estimate.garbage_bytes;
   estimate.in_memtable = excess > file_deletes;
   return estimate;
+}
+
+std::uint64_t RocksReclaim::CountDeletesInMemtable() {
+  const std::uint64_t entries = Property(database_.db(), database_.family(Table::kBodies),
+                                         rocksdb::DB::Properties::kNumEntriesActiveMemTable);
+  while (latest_.size() > entries) latest_.pop_front();
+  return static_cast<std::uint64_t>(std::count(latest_.begin(), latest_.end(), true));
 }
 
 absl::Status RocksReclaim::StartFlush() const {

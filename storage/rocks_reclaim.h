@@ -11,6 +11,7 @@
 //            live byte for each byte of garbage.
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +27,9 @@ class RocksReclaim {
 
   explicit RocksReclaim(const RocksDatabase& database) : database_(database) {}
 
+  /// A body was put, or deleted, in the group that is written next.
+  void NoteBody(bool deleted);
+
   /// All bodies from `begin` up to `end` (whole keys, not included) have been deleted.
   void NoteRangeDeleted(std::string begin, std::string end);
 
@@ -39,7 +43,8 @@ class RocksReclaim {
     bool in_memtable = false;  // the deletions are not in a file yet, so no compaction sees them
   };
 
-  Estimate EstimateGarbage() const;
+  Estimate EstimateGarbage();
+  std::uint64_t CountDeletesInMemtable();
   absl::Status StartFlush() const;
   absl::Status StartCompaction(const rocksdb::Slice* begin, const rocksdb::Slice* end) const;
   bool FlushIsDone() const;
@@ -47,6 +52,9 @@ class RocksReclaim {
   const RocksDatabase& database_;
   std::vector<std::pair<std::string, std::string>> deleted_ranges_;
   bool ranges_flushed_ = false;
+  // Whether each of the latest writes was a deletion: at least of all that the memtable holds.
+  // RocksDB counts the entries of a memtable and, of deletions, those that are no SingleDelete.
+  std::deque<bool> latest_;
 };
 
 }  // namespace mqd::storage
