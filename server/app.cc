@@ -36,6 +36,7 @@ namespace {
 /// Sessions look at their clocks this often: pings and drains are in seconds.
 constexpr std::chrono::milliseconds kSessionTick{250};
 constexpr std::chrono::seconds kHeapTick{1};
+constexpr std::chrono::seconds kHeapTickInVain{60};
 /// For calls under way when the daemon stops.
 constexpr std::chrono::milliseconds kShutdownWait{500};
 /// Memory that gRPC may plan with, on top of the queues' bodies.
@@ -238,10 +239,10 @@ void App::Parts::TickSessions() {
 }
 
 void App::Parts::TickHeap() {
-  if (const std::uint64_t given_back = TrimHeapIfDue(); given_back > 0) {
-    spdlog::debug("gave {} MiB of free memory back", given_back >> 20);
-  }
-  heap_timer.expires_after(kHeapTick);
+  const std::optional<std::uint64_t> given_back = TrimHeapIfDue();
+  if (given_back) spdlog::debug("gave {} MiB of free memory back", *given_back >> 20);
+  const bool in_vain = given_back && *given_back < kSpareBytes / 4;
+  heap_timer.expires_after(in_vain ? kHeapTickInVain : kHeapTick);
   heap_timer.async_wait([this](const std::error_code& error) {
     if (!error) TickHeap();
   });

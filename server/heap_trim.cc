@@ -22,11 +22,11 @@ bool IsTrimDue(std::uint64_t resident, std::uint64_t in_use) {
   return resident > in_use + in_use / 4 + kSpareBytes;
 }
 
-std::uint64_t TrimHeapIfDue() {
+std::optional<std::uint64_t> TrimHeapIfDue() {
   const std::uint64_t resident = ResidentBytes();
-  if (!IsTrimDue(resident, 0)) return 0;  // whatever is in use
+  if (!IsTrimDue(resident, 0)) return std::nullopt;  // whatever is in use
   const auto heap = ::mallinfo2();
-  if (!IsTrimDue(resident, heap.uordblks + heap.hblkhd)) return 0;
+  if (!IsTrimDue(resident, heap.uordblks + heap.hblkhd)) return std::nullopt;
   ::malloc_trim(0);
   const std::uint64_t left = ResidentBytes();
   return left < resident ? resident - left : 0;

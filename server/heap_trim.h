@@ -9,6 +9,7 @@
 // Threads: One at a time. A trim holds up, for milliseconds, threads that ask the same heap.
 
 #include <cstdint>
+#include <optional>
 
 namespace mqd {
 
@@ -19,7 +20,9 @@ inline constexpr std::uint64_t kSpareBytes = 128u << 20;
 /// kSpareBytes and a quarter of what is in use.
 bool IsTrimDue(std::uint64_t resident, std::uint64_t in_use);
 
-/// Trims if it is due; call it about once a second. Returns the bytes that are resident no more.
-std::uint64_t TrimHeapIfDue();
+/// Trims if it is due; call it about once a second, and seldom after a trim that gave little back:
+/// then what is free lies between things in use. Returns the bytes that are resident no more, and
+/// nothing when no trim was due.
+std::optional<std::uint64_t> TrimHeapIfDue();
 
 }  // namespace mqd
