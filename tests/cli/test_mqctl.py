@@ -16,6 +16,14 @@ class MqctlTest(DaemonTest):
         self.assertEqual(shown['settings']['lease_duration'], '2m')
         self.assertEqual(shown['settings']['overflow_policy'], 'block')
 
+    def test_names_of_values_may_be_in_upper_case(self):
+        name = self.queue('--overflow-policy', 'DROP_OLDEST')
+        shown = self.json('queue', 'get', name)
+        self.assertEqual(shown['settings']['overflow_policy'], 'drop_oldest')
+        self.run_mqctl('publish', name, 'body', '--confirm', 'DURABLE')
+        self.assertEqual(len(self.run_mqctl('peek', name, '--state', 'READY').stdout.split('body')),
+                         2)
+
     def test_creating_twice_is_no_error_and_a_difference_is_spelled_out(self):
         name = self.queue('--max-messages', '7')
         self.assertFalse(self.json('queue', 'create', name, '--max-messages', '7')['created'])
