@@ -77,11 +77,12 @@ void Batch::DeleteAttempt(QueueId queue, Sequence sequence) {
 }
 
 void Batch::PutDedup(QueueId queue, KeyHash hash, const DedupRecord& record) {
-  Add({OpKind::kPut, Table::kDedup, DedupRowKey(queue, hash), EncodeDedupRecord(record), nullptr});
+  Add({OpKind::kPut, Table::kDedup, DedupRowKey(queue, {record.sequence, hash}),
+       EncodeDedupRecord(record), nullptr});
 }
 
-void Batch::DeleteDedup(QueueId queue, KeyHash hash) {
-  Add({OpKind::kDelete, Table::kDedup, DedupRowKey(queue, hash), {}, nullptr});
+void Batch::DeleteDedup(QueueId queue, const DedupRowId& row) {
+  Add({OpKind::kDelete, Table::kDedup, DedupRowKey(queue, row), {}, nullptr});
 }
 
 void Batch::PutProducer(QueueId queue, const ProducerId& producer, const ProducerRecord& record) {

@@ -84,7 +84,7 @@ class Batch {
   void DeleteAttempt(QueueId queue, Sequence sequence);
 
   void PutDedup(QueueId queue, KeyHash hash, const DedupRecord& record);
-  void DeleteDedup(QueueId queue, KeyHash hash);
+  void DeleteDedup(QueueId queue, const DedupRowId& row);
 
   void PutProducer(QueueId queue, const ProducerId& producer, const ProducerRecord& record);
   void DeleteProducer(QueueId queue, const ProducerId& producer);

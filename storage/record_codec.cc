@@ -170,10 +170,11 @@ std::string BodyRowKey(QueueId queue, ChunkKey key) {
 
 std::string AttemptRowKey(QueueId queue, Sequence sequence) { return ChunkRowKey(queue, sequence); }
 
-std::string DedupRowKey(QueueId queue, KeyHash hash) {
+std::string DedupRowKey(QueueId queue, const DedupRowId& row) {
   std::string key = QueuePrefix(queue);
-  AppendBigEndian64(key, hash.high);
-  AppendBigEndian64(key, hash.low);
+  if (row.sequence != DedupRowId::kByHash) AppendBigEndian64(key, row.sequence);
+  AppendBigEndian64(key, row.hash.high);
+  AppendBigEndian64(key, row.hash.low);
   return key;
 }
 
@@ -190,12 +191,16 @@ absl::StatusOr<Sequence> SequenceOfRowKey(std::string_view key) {
   return LoadBigEndian64(key.data() + kQueuePrefixBytes);
 }
 
-absl::StatusOr<KeyHash> HashOfDedupRowKey(std::string_view key) {
-  if (key.size() != kQueuePrefixBytes + 16) {
+absl::StatusOr<DedupRowId> DedupRowOfKey(std::string_view key) {
+  const std::size_t size = key.size();
+  if (size != kQueuePrefixBytes + 16 && size != kQueuePrefixBytes + 24) {
     return absl::DataLossError("the key of a dedup row has a wrong length");
   }
-  return KeyHash{LoadBigEndian64(key.data() + kQueuePrefixBytes),
-                 LoadBigEndian64(key.data() + kQueuePrefixBytes + 8)};
+  const char* hash = key.data() + size - 16;
+  return DedupRowId{.sequence = size == kQueuePrefixBytes + 16
+                                    ? DedupRowId::kByHash
+                                    : LoadBigEndian64(key.data() + kQueuePrefixBytes),
+                    .hash = {LoadBigEndian64(hash), LoadBigEndian64(hash + 8)}};
 }
 
 absl::StatusOr<ProducerId> ProducerOfRowKey(std::string_view key) {

@@ -30,12 +30,12 @@ std::string QueuePrefix(QueueId queue);  // every other table: all rows of a que
 std::string ChunkRowKey(QueueId queue, Sequence first_sequence);
 std::string BodyRowKey(QueueId queue, ChunkKey key);
 std::string AttemptRowKey(QueueId queue, Sequence sequence);
-std::string DedupRowKey(QueueId queue, KeyHash hash);
+std::string DedupRowKey(QueueId queue, const DedupRowId& row);
 std::string ProducerRowKey(QueueId queue, const ProducerId& producer);
 
 // The way back; the key is one that a scan with the queue's prefix gave.
 absl::StatusOr<Sequence> SequenceOfRowKey(std::string_view key);  // chunks, settles, attempts
-absl::StatusOr<KeyHash> HashOfDedupRowKey(std::string_view key);
+absl::StatusOr<DedupRowId> DedupRowOfKey(std::string_view key);
 absl::StatusOr<ProducerId> ProducerOfRowKey(std::string_view key);
 
 std::string EncodeQueueRecord(const QueueRecord& record);

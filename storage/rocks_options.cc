@@ -51,12 +51,12 @@ rocksdb::ColumnFamilyOptions RowFamily(const std::shared_ptr<rocksdb::Cache>& ca
   return options;
 }
 
-/// A row an idempotency key, in the order of their hashes, read at a start only: an array that is
-/// sorted when it is flushed costs the commit thread less than a list that is always in order.
+/// A row an idempotency key, in the order in which they come, read at a start only: an array that
+/// is sorted when it is flushed costs the commit thread less than a list that is always in order.
 rocksdb::ColumnFamilyOptions DedupFamily(const std::shared_ptr<rocksdb::Cache>& cache) {
   rocksdb::ColumnFamilyOptions options = RowFamily(cache, RowWriteBufferBytes(Table::kDedup));
   options.memtable_factory = std::make_shared<rocksdb::VectorRepFactory>();
-  // Hashes do not compress, and each file of level 0 overlaps all of level 1: merge many at once.
+  // Hashes do not compress. Where many queues share a file, levels 0 and 1 overlap: merge many.
   options.compression_per_level = {rocksdb::kNoCompression, rocksdb::kNoCompression,
                                    rocksdb::kLZ4Compression};
   options.level0_file_num_compaction_trigger = 8;

@@ -48,4 +48,14 @@ struct KeyHash {
   auto operator<=>(const KeyHash&) const = default;
 };
 
+/// A row of table dedup. Rows lie in the order of the sequences, in which they come and go.
+struct DedupRowId {
+  /// In the place of a sequence: a row of version 1, which lies in the order of the hashes.
+  static constexpr Sequence kByHash = UINT64_MAX;
+
+  Sequence sequence = 0;  // that of the message; 0: handed on to the dead-letter queue
+  KeyHash hash;
+  auto operator<=>(const DedupRowId&) const = default;
+};
+
 }  // namespace mqd::storage

@@ -1,6 +1,7 @@
 #include "server/queue/dedup_index.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace mqd::queue {
 
@@ -11,9 +12,11 @@ const DedupEntry* DedupIndex::Find(const KeyHash& hash, WallMs seen_after_ms) co
   return entry.pending == 0 && entry.first_seen_ms < seen_after_ms ? nullptr : &entry;
 }
 
-void DedupIndex::Insert(const KeyHash& hash, const DedupEntry& entry) {
-  entries_.insert_or_assign(hash, entry);
+std::optional<Sequence> DedupIndex::Insert(const KeyHash& hash, const DedupEntry& entry) {
+  const auto [place, is_new] = entries_.try_emplace(hash, entry);
   order_.emplace_back(hash, entry.first_seen_ms);
+  if (is_new) return std::nullopt;
+  return std::exchange(place->second, entry).sequence;
 }
 
 void DedupIndex::Erase(const KeyHash& hash) { entries_.erase(hash); }
@@ -23,13 +26,13 @@ void DedupIndex::Settle(const KeyHash& hash, TransactionId transaction) {
   if (found != entries_.end() && found->second.pending == transaction) found->second.pending = 0;
 }
 
-std::vector<KeyHash> DedupIndex::Clear() {
-  std::vector<KeyHash> gone;
+std::vector<DedupRowId> DedupIndex::Clear() {
+  std::vector<DedupRowId> gone;
   for (const auto& [hash, entry] : entries_) {
-    if (entry.pending == 0) gone.push_back(hash);
+    if (entry.pending == 0) gone.push_back({entry.sequence, hash});
   }
   std::sort(gone.begin(), gone.end());  // a hash table has no order that a second run would keep
-  for (const KeyHash& hash : gone) entries_.erase(hash);
+  for (const DedupRowId& row : gone) entries_.erase(row.hash);
   return gone;
 }
 
@@ -47,14 +50,15 @@ bool DedupIndex::MayPop(const std::pair<KeyHash, WallMs>& entry) const {
   return found->second.pending == 0;  // pending ones are few: one transaction's at a time
 }
 
-std::optional<KeyHash> DedupIndex::PopOldest(WallMs seen_until_ms) {
+std::optional<DedupRowId> DedupIndex::PopOldest(WallMs seen_until_ms) {
   DropStaleFront();
   for (auto next = order_.begin(); next != order_.end() && next->second <= seen_until_ms; ++next) {
     if (!MayPop(*next)) continue;
-    const KeyHash hash = next->first;
+    const auto found = entries_.find(next->first);
+    const DedupRowId gone{found->second.sequence, found->first};
     order_.erase(next);
-    entries_.erase(hash);
-    return hash;
+    entries_.erase(found);
+    return gone;
   }
   return std::nullopt;
 }

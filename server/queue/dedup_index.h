@@ -36,15 +36,15 @@ class DedupIndex {
   /// The transaction that the key waited for has committed.
   void Settle(const KeyHash& hash, TransactionId transaction);
 
-  /// Replaces an expired entry of the same hash.
-  void Insert(const KeyHash& hash, const DedupEntry& entry);
+  /// Answers the sequence of the expired entry of the same hash that it replaces.
+  std::optional<Sequence> Insert(const KeyHash& hash, const DedupEntry& entry);
   void Erase(const KeyHash& hash);
   /// Forgets every key that waits for no transaction, and returns them, sorted.
-  std::vector<KeyHash> Clear();
+  std::vector<DedupRowId> Clear();
 
   /// Takes out the oldest entry first seen up to `seen_until_ms` that waits for no transaction;
   /// none when there is none.
-  std::optional<KeyHash> PopOldest(WallMs seen_until_ms);
+  std::optional<DedupRowId> PopOldest(WallMs seen_until_ms);
 
   /// Whether PopOldest(seen_until_ms) would find so many.
   bool CanPop(std::size_t keys, WallMs seen_until_ms) const;

@@ -11,6 +11,7 @@
 namespace mqd::queue {
 
 using storage::ChunkKey;
+using storage::DedupRowId;
 using storage::KeyHash;
 using storage::QueueId;
 using storage::Sequence;

@@ -76,8 +76,8 @@ class QueueCore : private ReadyOrder {
   bool AnswerFromRecord(Producer* producer, const Waiter& waiter, std::uint64_t publish_id);
   std::optional<Verdict> CheckKey(const IncomingMessage& message) const;
   bool MakeDedupRoom();
-  void RememberKey(const IncomingMessage& message, Sequence sequence, TransactionId pending,
-                   storage::Batch& batch);
+  std::optional<DedupRowId> RememberKey(const IncomingMessage& message, Sequence sequence,
+                                        TransactionId pending, storage::Batch& batch);
   Sequence NextSequence();
   void Store(const Waiter& waiter, const IncomingMessage& message, std::uint64_t publish_id,
              Producer* producer);

@@ -62,9 +62,7 @@ void QueueCore::Handle(PurgeQueue& event) {
   to_move_.clear();
   totals_.purged += purged;
   if (event.purge_dedup) {
-    for (const KeyHash& hash : dedup_.Clear()) {
-      if (durable()) open_batch_.DeleteDedup(id_, hash);
-    }
+    for (const DedupRowId& row : dedup_.Clear()) DeleteKeyRow(row, open_batch_);
   }
   open_.replies.push_back(RequestDone{event.request, purged});
 }
@@ -115,7 +113,7 @@ void QueueCore::Handle(ForgetDedup& event) {
   const DedupInfo info{known->sequence, StatusOf(known->sequence), known->first_seen_ms,
                        known->first_seen_ms + settings_.dedup_window.count()};
   dedup_.Erase(event.key);
-  if (durable()) open_batch_.DeleteDedup(id_, event.key);
+  DeleteKeyRow({info.sequence, event.key}, open_batch_);
   open_flush_ = settings_.durability == Durability::kSync;
   open_.replies.push_back(RequestDone{event.request, info});
 }

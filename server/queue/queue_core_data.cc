@@ -45,6 +45,12 @@ bool QueueData::HasDedupRoom(std::uint64_t keys) const {
   return dedup_.CanPop(keys - settings_.dedup_max_entries, DedupGoesMs());
 }
 
+DedupRowId QueueData::DeleteKeyRow(DedupRowId row, storage::Batch& batch) {
+  if (key_rows_by_hash_.erase(row.hash) > 0) row.sequence = DedupRowId::kByHash;
+  if (durable()) batch.DeleteDedup(id_, row);
+  return row;
+}
+
 bool QueueData::HasTaker() const {
   if (consume_paused()) return false;
   const std::uint64_t untaken = ReadyCount() + committing_;

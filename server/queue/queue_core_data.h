@@ -66,6 +66,8 @@ struct QueueData {
   bool HasDedupRoom(std::uint64_t keys) const;
   /// Keys first seen until then may be forgotten to make room.
   WallMs DedupGoesMs() const;
+  /// Deletes the row of a key; answers which it was.
+  DedupRowId DeleteKeyRow(DedupRowId row, storage::Batch& batch);
   /// Rendezvous: whether a consumer with credit waits for one more.
   bool HasTaker() const;
   const std::string& NameOf(ConsumerId consumer) const;
@@ -116,6 +118,7 @@ struct QueueData {
   InFlightTable in_flight_;
   absl::btree_set<DeliveryId> behind_;  // KEYED: to be taken back, as one before them came back
   DedupIndex dedup_;
+  absl::btree_set<KeyHash> key_rows_by_hash_;  // dedup rows of version 1 that are still there
   ProducerTable producers_;
   History history_;
   absl::btree_set<Sequence> dirty_chunks_;

@@ -292,22 +292,26 @@ std::optional<Verdict> QueueCore::CheckKey(const IncomingMessage& message) const
 
 bool QueueCore::MakeDedupRoom() {
   while (dedup_.size() >= settings_.dedup_max_entries) {
-    const std::optional<KeyHash> evicted = dedup_.PopOldest(DedupGoesMs());
+    const std::optional<DedupRowId> evicted = dedup_.PopOldest(DedupGoesMs());
     if (!evicted.has_value()) return false;
     if (settings_.dedup_full_policy == DedupFullPolicy::kEvictOldest) ++totals_.dedup_evicted;
-    if (durable()) open_batch_.DeleteDedup(id_, *evicted);
+    DeleteKeyRow(*evicted, open_batch_);
   }
   return true;
 }
 
-void QueueCore::RememberKey(const IncomingMessage& message, Sequence sequence,
-                            TransactionId pending, storage::Batch& batch) {
-  dedup_.Insert(message.key_hash, {sequence, message.digest, MonoMs(), pending});
+std::optional<DedupRowId> QueueCore::RememberKey(const IncomingMessage& message, Sequence sequence,
+                                                 TransactionId pending, storage::Batch& batch) {
+  const auto expired =
+      dedup_.Insert(message.key_hash, {sequence, message.digest, MonoMs(), pending});
   const std::int64_t window_ms = settings_.dedup_window.count() + 1;
   next_dedup_ns_ = std::min(next_dedup_ns_, now_ns() + window_ms * kNsPerMs);
-  if (!durable() || sequence == 0) return;  // handed on to the dead-letter queue: not yet
-  batch.PutDedup(id_, message.key_hash,
-                 {sequence, message.digest, MonoMs(), std::string(message.idempotency_key)});
+  if (durable() && sequence > 0) {  // 0: to be handed on to the dead-letter queue first
+    batch.PutDedup(id_, message.key_hash,
+                   {sequence, message.digest, MonoMs(), std::string(message.idempotency_key)});
+  }
+  if (!expired) return std::nullopt;
+  return DeleteKeyRow({*expired, message.key_hash}, batch);
 }
 
 Sequence QueueCore::NextSequence() {

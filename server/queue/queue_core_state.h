@@ -129,6 +129,7 @@ struct Prepared {
   std::unique_ptr<Chunk> chunk;  // null when every message was a duplicate
   std::uint64_t bytes = 0;
   std::vector<KeyHash> keys;
+  std::vector<DedupRowId> expired_key_rows;  // that its commit deletes
 };
 
 /// Results by publisher, in the order in which they were decided.

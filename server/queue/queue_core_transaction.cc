@@ -144,7 +144,8 @@ void QueueCore::StorePrepared(const Waiter& waiter, const std::vector<std::size_
     if (!message.idempotency_key.empty() && !waiter.bypass_dedup) {
       const bool room = MakeDedupRoom();
       MQD_ASSERT(room);
-      RememberKey(message, sequence, waiter.transaction, part);
+      const auto expired = RememberKey(message, sequence, waiter.transaction, part);
+      if (expired) prepared.expired_key_rows.push_back(*expired);
       prepared.keys.push_back(message.key_hash);
     }
     results[i] = sequence;
@@ -197,6 +198,9 @@ void QueueCore::Handle(EndTransaction& event) {
     } else {
       dedup_.Erase(hash);
     }
+  }
+  if (!event.committed && durable()) {
+    for (const auto& row : prepared.expired_key_rows) open_batch_.DeleteDedup(id_, row);
   }
   if (prepared.chunk == nullptr) return;
   const std::uint32_t count = prepared.chunk->count;

@@ -129,9 +129,9 @@ void QueueCore::ExpireDedup() {
   const WallMs expired_ms = MonoMs() - settings_.dedup_window.count() - 1;
   int left = kDedupExpiriesPerTurn;
   for (; left > 0; --left) {
-    const std::optional<KeyHash> gone = dedup_.PopOldest(expired_ms);
+    const std::optional<DedupRowId> gone = dedup_.PopOldest(expired_ms);
     if (!gone.has_value()) break;
-    if (durable()) open_batch_.DeleteDedup(id_, *gone);
+    DeleteKeyRow(*gone, open_batch_);
   }
   const std::optional<WallMs> oldest = dedup_.oldest_ms();
   if (!oldest.has_value()) {
@@ -209,10 +209,11 @@ void QueueCore::Restore(RecoveredQueue& recovered, const Now& now) {
     return std::pair(a.second.first_seen_ms, a.second.sequence) <
            std::pair(b.second.first_seen_ms, b.second.sequence);
   });
-  for (const auto& [hash, entry] : recovered.dedup) {
+  for (const auto& [row, entry] : recovered.dedup) {
     // A clock that was set back must not make a window longer.
     const WallMs seen_ms = std::min(entry.first_seen_ms, MonoMs(now));
-    dedup_.Insert(hash, {entry.sequence, entry.digest, seen_ms, 0});
+    dedup_.Insert(row.hash, {entry.sequence, entry.digest, seen_ms, 0});
+    if (row.sequence == DedupRowId::kByHash) key_rows_by_hash_.insert(row.hash);
   }
   if (dedup_.size() > 0) next_dedup_ns_ = now.steady_ns;
   for (auto& [id, record] : recovered.producers) {

@@ -65,12 +65,12 @@ absl::StatusOr<RecoveredQueue> RecoverQueue(const storage::Reader& reader, stora
                        queue.attempts.emplace_back(sequence, std::move(row));
                      });
   if (!status.ok()) return status;
-  status =
-      ReadTable(reader, shard, Table::kDedup, "dedup", prefix, storage::HashOfDedupRowKey,
-                storage::DecodeDedupRecord, [&](storage::KeyHash hash, storage::DedupRecord row) {
-                  row.key.clear();
-                  queue.dedup.emplace_back(hash, std::move(row));
-                });
+  status = ReadTable(reader, shard, Table::kDedup, "dedup", prefix, storage::DedupRowOfKey,
+                     storage::DecodeDedupRecord,
+                     [&](const storage::DedupRowId& id, storage::DedupRecord row) {
+                       row.key.clear();
+                       queue.dedup.emplace_back(id, std::move(row));
+                     });
   if (!status.ok()) return status;
   status = ReadTable(reader, shard, Table::kProducers, "producers", prefix,
                      storage::ProducerOfRowKey, storage::DecodeProducerRecord,

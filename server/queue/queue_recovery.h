@@ -26,7 +26,7 @@ struct RecoveredQueue {
   QueueSettings settings;
   std::vector<RecoveredChunk> chunks;  // by first sequence
   std::vector<std::pair<storage::Sequence, storage::AttemptRecord>> attempts;
-  std::vector<std::pair<storage::KeyHash, storage::DedupRecord>> dedup;
+  std::vector<std::pair<storage::DedupRowId, storage::DedupRecord>> dedup;
   std::vector<std::pair<storage::ProducerId, storage::ProducerRecord>> producers;
 };
 

@@ -192,8 +192,8 @@ class Recording {
     settled.DeleteChunk(kQueue, {1, 0});
     Append(std::move(settled), Sync::kFlush);
     Batch expired;
-    expired.DeleteDedup(kQueue, {1, 1});
-    expired.DeleteDedup(kQueue, {2, 2});
+    expired.DeleteDedup(kQueue, {1, {1, 1}});
+    expired.DeleteDedup(kQueue, {2, {2, 2}});
     Append(std::move(expired), Sync::kWritten);
     for (Sequence first = 10; first < 14; ++first) {
       Append(Publish(kShortLivedQueue, first, kSmall), Sync::kWritten);

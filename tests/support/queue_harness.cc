@@ -344,8 +344,7 @@ SettleResult QueueHarness::Settle(DeliveryRange range, SettleOutcome outcome) {
 }
 
 void QueueHarness::Advance(std::int64_t ms) {
-  around_.now.steady_ns += ms * kNsPerMs;
-  around_.now.wall_ms += ms;
+  PassTime(ms);
   Step(Tick{});
 }
 

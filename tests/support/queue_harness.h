@@ -141,6 +141,11 @@ class QueueHarness {
   std::vector<Explanation> Why(ExplainSubject subject);
   /// Both clocks.
   void Advance(std::int64_t ms);
+  /// Both clocks; the queue has nothing to do in the meantime.
+  void PassTime(std::int64_t ms) {
+    around_.now.steady_ns += ms * kNsPerMs;
+    around_.now.wall_ms += ms;
+  }
   /// The wall clock alone: somebody set it.
   void JumpWall(std::int64_t ms);
 

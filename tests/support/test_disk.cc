@@ -48,6 +48,15 @@ void TestDisk::CommitAll() {
   }
 }
 
+void TestDisk::OrderDedupByHash() {
+  std::map<std::string, std::string> by_hash;
+  for (const auto& [key, value] : tables_.at(Slot(Table::kDedup))) {
+    std::string row = key;
+    by_hash[row.erase(8, 8)] = value;  // between queue and hash
+  }
+  tables_.at(Slot(Table::kDedup)) = std::move(by_hash);
+}
+
 void TestDisk::Apply(const storage::Batch& batch) {
   const storage::Op* chunk = nullptr;
   for (const storage::Op& op : batch.ops()) {

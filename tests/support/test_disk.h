@@ -46,6 +46,9 @@ class TestDisk final : public storage::Reader {
                     const Visit& visit) const override;
   void ReadBody(storage::ShardId shard, QueueId queue, ChunkKey key, BodyDone done) const override;
 
+  /// Dedup rows as programs before have written them: in the order of the hashes.
+  void OrderDedupByHash();
+
   std::size_t waiting() const { return waiting_.size(); }
   std::size_t rows() const;
   std::size_t rows(storage::Table table) const { return tables_.at(Slot(table)).size(); }

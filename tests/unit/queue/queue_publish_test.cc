@@ -409,6 +409,39 @@ TEST(QueueDedupTest, ExpiredKeysLeaveTheDisk) {
   EXPECT_EQ(queue.Stats().dedup_entries, 0u);
 }
 
+TEST(QueueDedupTest, ExpiredKeyThatIsPublishedAgainHasOneRow) {
+  QueueHarness queue({.dedup_window = std::chrono::seconds(10)});
+  queue.AttachPublisher("ann");
+  queue.Publish("ann", {"a"}, {.keys = {"key"}});
+  queue.CommitAll();
+  queue.PassTime(11'000);
+  queue.Publish("ann", {"b"}, {.keys = {"key"}});
+  queue.CommitAll();
+  EXPECT_THAT(queue.TakeResults(), ElementsAre("1 stored as 1", "2 stored as 2"));
+  EXPECT_EQ(queue.disk().rows(storage::Table::kDedup), 1u);
+  queue.Restart();
+  queue.AttachPublisher("ann");
+  queue.Publish("ann", {"b"}, {.keys = {"key"}});
+  queue.CommitAll();
+  EXPECT_EQ(queue.Stats().ready, 2u) << "the second is remembered";
+}
+
+TEST(QueueDedupTest, RowsInTheOrderOfTheirHashesAreReadAndLeaveTheDisk) {
+  QueueHarness queue({.dedup_window = std::chrono::seconds(10)});
+  queue.AttachPublisher("ann");
+  queue.Publish("ann", {"a", "b"}, {.keys = {"k1", "k2"}});
+  queue.CommitAll();
+  queue.disk().OrderDedupByHash();
+  queue.Restart();
+  queue.AttachPublisher("ann");
+  queue.Publish("ann", {"a"}, {.keys = {"k1"}});
+  queue.CommitAll();
+  EXPECT_EQ(queue.Stats().ready, 2u);
+  queue.Advance(11'100);
+  queue.CommitAll();
+  EXPECT_EQ(queue.disk().rows(storage::Table::kDedup), 0u);
+}
+
 TEST(QueueDedupTest, KeyOfAPublishThatWaitedIsForgottenAlthoughNothingHappens) {
   QueueHarness queue({.max_messages = 1,
                       .overflow_policy = OverflowPolicy::kBlock,

@@ -245,7 +245,7 @@ TEST(DedupIndexTest, OldestGoesFirstAndErasedKeysAreSkipped) {
   index.Insert({0, 2}, {.sequence = 2, .first_seen_ms = 20});
   index.Erase({0, 1});
   EXPECT_EQ(index.PopOldest(15), std::nullopt);
-  EXPECT_EQ(index.PopOldest(20), (KeyHash{0, 2}));
+  EXPECT_EQ(index.PopOldest(20), (DedupRowId{2, {0, 2}}));
   EXPECT_EQ(index.size(), 0u);
 }
 
@@ -253,7 +253,7 @@ TEST(DedupIndexTest, KeySeenAnewIsNotForgottenWithItsFirstLife) {
   DedupIndex index;
   index.Insert({0, 1}, {.sequence = 1, .first_seen_ms = 10});
   EXPECT_EQ(index.Find({0, 1}, 11), nullptr) << "outside its window";
-  index.Insert({0, 1}, {.sequence = 9, .first_seen_ms = 50});
+  EXPECT_EQ(index.Insert({0, 1}, {.sequence = 9, .first_seen_ms = 50}), 1u) << "replaced";
   EXPECT_EQ(index.PopOldest(49), std::nullopt);
   EXPECT_EQ(index.Find({0, 1}, 50)->sequence, 9u);
 }
@@ -263,12 +263,12 @@ TEST(DedupIndexTest, PendingKeysAreNeitherEvictedNorCleared) {
   index.Insert({0, 1}, {.sequence = 1, .first_seen_ms = 10, .pending = 3});
   index.Insert({0, 2}, {.sequence = 2, .first_seen_ms = 20});
   index.Insert({0, 3}, {.sequence = 3, .first_seen_ms = 30});
-  EXPECT_EQ(index.PopOldest(100), (KeyHash{0, 2})) << "the next one makes room";
-  EXPECT_THAT(index.Clear(), ElementsAre(KeyHash{0, 3}));
+  EXPECT_EQ(index.PopOldest(100), (DedupRowId{2, {0, 2}})) << "the next one makes room";
+  EXPECT_THAT(index.Clear(), ElementsAre(DedupRowId{3, {0, 3}}));
   index.Settle({0, 1}, 4);
   EXPECT_EQ(index.PopOldest(100), std::nullopt) << "another transaction ended";
   index.Settle({0, 1}, 3);
-  EXPECT_EQ(index.PopOldest(100), (KeyHash{0, 1}));
+  EXPECT_EQ(index.PopOldest(100), (DedupRowId{1, {0, 1}}));
 }
 
 // ---- Producer

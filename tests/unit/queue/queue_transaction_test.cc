@@ -49,6 +49,22 @@ TEST(QueueTransactionTest, ReservedRoomCountsAndAbortGivesItBack) {
   EXPECT_TRUE(Prepare(queue, 5, {"r"}).accepted);
 }
 
+TEST(QueueTransactionTest, ExpiredKeyOfAPreparedMessageHasNoRowWhateverBecomesOfIt) {
+  for (const bool committed : {true, false}) {
+    QueueHarness queue({.dedup_window = std::chrono::seconds(10)});
+    queue.AttachPublisher("ann");
+    queue.Publish("ann", {"a"}, {.keys = {"key"}});
+    queue.CommitAll();
+    queue.PassTime(11'000);
+    const TransactionPrepared prepared = Prepare(queue, 3, {"p"}, {"key"});
+    queue.CommitAll();
+    if (committed) queue.disk().Apply(prepared.part);
+    queue.Step(EndTransaction{3, committed});
+    queue.CommitAll();
+    EXPECT_EQ(queue.disk().rows(storage::Table::kDedup), committed ? 1u : 0u);
+  }
+}
+
 TEST(QueueTransactionTest, AbortLetsWhoWaitsIn) {
   QueueHarness queue({.max_messages = 1, .overflow_policy = OverflowPolicy::kBlock});
   queue.AttachPublisher("ann");

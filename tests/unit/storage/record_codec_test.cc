@@ -94,7 +94,10 @@ TEST(RecordKeyTest, WritesTheBytesOfFormatMd) {
   EXPECT_EQ(Hex(ChunkRowKey(9, 257)), "00000000000000090000000000000101");
   EXPECT_EQ(Hex(BodyRowKey(9, {257, 1})), "0000000000000009000000000000010100000001");
   EXPECT_EQ(Hex(AttemptRowKey(9, 258)), "00000000000000090000000000000102");
-  EXPECT_EQ(Hex(DedupRowKey(9, hash)), "00000000000000090102030405060708090a0b0c0d0e0f10");
+  EXPECT_EQ(Hex(DedupRowKey(9, {300, hash})),
+            "0000000000000009000000000000012c0102030405060708090a0b0c0d0e0f10");
+  EXPECT_EQ(Hex(DedupRowKey(9, {DedupRowId::kByHash, hash})),
+            "00000000000000090102030405060708090a0b0c0d0e0f10");
   EXPECT_EQ(Hex(ProducerRowKey(9, producer)), "0000000000000009aa0000000000000000000000000000bb");
   EXPECT_EQ(Hex(HeadRowKey()), "ffff68656164");
   EXPECT_EQ(Hex(IdentityRowKey()), "ffff6964656e74697479");
@@ -107,7 +110,10 @@ TEST(RecordKeyTest, NamesItsParts) {
   producer[3] = 0xfe;
   constexpr Sequence kLargest = std::numeric_limits<Sequence>::max();
   EXPECT_EQ(*SequenceOfRowKey(ChunkRowKey(9, kLargest)), kLargest);
-  EXPECT_EQ(*HashOfDedupRowKey(DedupRowKey(9, hash)), hash);
+  for (const Sequence sequence : {Sequence{0}, kLargest - 1, DedupRowId::kByHash}) {
+    const DedupRowId row{sequence, hash};
+    EXPECT_EQ(*DedupRowOfKey(DedupRowKey(9, row)), row);
+  }
   EXPECT_EQ(*ProducerOfRowKey(ProducerRowKey(9, producer)), producer);
   EXPECT_EQ(ShardOfKey(AppliedRowKey(ShardId{0x1234})), ShardId{0x1234});
 }
@@ -116,7 +122,7 @@ TEST(RecordKeyTest, OfAWrongLengthIsRefused) {
   for (std::size_t size = 0; size < 40; ++size) {
     const std::string key(size, '\x7f');
     EXPECT_EQ(SequenceOfRowKey(key).ok(), size == 16) << size;
-    EXPECT_EQ(HashOfDedupRowKey(key).ok(), size == 24) << size;
+    EXPECT_EQ(DedupRowOfKey(key).ok(), size == 24 || size == 32) << size;
     EXPECT_EQ(ProducerOfRowKey(key).ok(), size == 24) << size;
   }
 }
