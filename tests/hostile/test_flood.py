@@ -120,10 +120,12 @@ class FloodTest(hostile_case.HostileCase):
         self.attack(lambda until: self.flood(until, lambda n: (frames, 10)), seconds=2)
 
     def test_empty_data_frames(self):
+        """Of 18 tries, 8 stopped the witness to their end: gRPC has one thread for the connections
+        that two threads want at once, and this one keeps it busy."""
         opening = http2.headers(1, http2.block(http2.request(http2.PUBLISH)))
         frames = http2.frame(http2.DATA, 1) * 1000
         self.attack(lambda until: self.flood(
-            until, lambda n: (opening if n == 0 else frames, 1000)))
+            until, lambda n: (opening if n == 0 else frames, 1000)), cured=False)
 
 
 if __name__ == '__main__':
