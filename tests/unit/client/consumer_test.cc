@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <future>
 #include <mutex>
+#include <thread>
 
 #include "mqd/client.h"
 #include "tests/support/fake_broker.h"
@@ -484,14 +485,14 @@ TEST_F(ConsumerTest, NothingCallsBackOnceItIsGone) {
 
 TEST_F(ConsumerTest, RefusedSettlesAreToldThoughItEnds) {
   std::promise<void> entered;
-  std::promise<void> never;
+  std::promise<void> ending;
   int told = 0;
   Start({.handler = [](Delivery&) {},
          .on_settle_error =
              [&](const SettleError&) {
                if (++told > 1) return;
                entered.set_value();
-               never.get_future().wait_for(seconds(2));
+               ending.get_future().wait();
              }});
   const auto session = Accept();
   for (const std::uint64_t id : {5, 6}) {
@@ -503,7 +504,14 @@ TEST_F(ConsumerTest, RefusedSettlesAreToldThoughItEnds) {
     session->Write(answer);
     if (id == 5) entered.get_future().wait();
   }
-  consumer_.reset();
+  session->Write(Deliver(7, 1));
+  session->Write(Settled(NextSettle(*session)));  // it has read what was written before
+  std::thread ender([&] { consumer_.reset(); });
+  v1::ConsumeStreamRequest frame;
+  while (session->Read(&frame)) {
+  }
+  ending.set_value();
+  ender.join();
   EXPECT_EQ(told, 2);
 }
 
