@@ -5,6 +5,8 @@
 
 #include <sys/time.h>
 
+#include <deque>
+
 #include "amqp.h"
 #include "amqp_tcp_socket.h"
 #include "tests/bench/peers/harness.h"
@@ -76,17 +78,18 @@ class Session {
   const amqp_connection_state_t state_;
 };
 
-/// Which messages are confirmed, when acks may name one, or all up to one, in any order.
+/// Which messages are confirmed, when acks may name one, or all up to one, in any order. One queue
+/// of many may be late by any number of messages.
 class Confirms {
  public:
-  Confirms(Source& source, std::size_t window) : source_(source), known_(2 * window, false) {}
+  explicit Confirms(Source& source) : source_(source) {}
 
   void Ack(std::uint64_t tag, bool multiple) {  // tags begin with 1
     if (multiple) {
       std::uint32_t run = 0;
-      for (; oldest_ < tag; ++oldest_) {
-        if (Take(oldest_)) {
-          Flush(oldest_, run);
+      while (oldest_ < tag) {
+        if (PassOldest()) {
+          Flush(oldest_ - 1, run);
         } else {
           ++run;
         }
@@ -94,16 +97,20 @@ class Confirms {
       Flush(oldest_, run);
     } else {
       source_.Confirmed(static_cast<std::uint32_t>(tag - 1));
-      known_[(tag - 1) % known_.size()] = true;
+      const std::size_t place = tag - 1 - oldest_;
+      if (known_.size() <= place) known_.resize(place + 1);
+      known_[place] = true;
     }
-    while (Take(oldest_)) ++oldest_;
+    while (!known_.empty() && known_.front()) PassOldest();
   }
 
  private:
-  /// Whether it was confirmed alone; forgets it.
-  bool Take(std::uint64_t number) {
-    const bool known = known_[number % known_.size()];
-    known_[number % known_.size()] = false;
+  /// Whether it was confirmed alone.
+  bool PassOldest() {
+    ++oldest_;
+    if (known_.empty()) return false;
+    const bool known = known_.front();
+    known_.pop_front();
     return known;
   }
   void Flush(std::uint64_t end, std::uint32_t& run) {
@@ -112,7 +119,7 @@ class Confirms {
   }
 
   Source& source_;
-  std::vector<bool> known_;   // by number: confirmed alone, and not yet passed by
+  std::deque<bool> known_;    // from the oldest on: confirmed alone
   std::uint64_t oldest_ = 0;  // the first that is not confirmed
 };
 
@@ -154,7 +161,7 @@ class RabbitDriver final : public Driver {
     amqp_confirm_select(session.get(), kChannel);
     session.CheckReply("confirm.select");
     const std::size_t window = options_.window > 0 ? options_.window : Window(options_);
-    Confirms confirms(source, window);
+    Confirms confirms(source);
     source.AwaitStart();
     while (source.active()) {
       const microseconds wait = source.PublishDue(
