@@ -1,5 +1,6 @@
 #include "server/rpc/handshake.h"
 
+#include "server/message_limits.h"
 #include "server/rpc/status_map.h"
 #include "server/rpc/time_convert.h"
 
@@ -12,15 +13,7 @@ static_assert(static_cast<int>(queue::GoAwayCode::kFenced) == v1::GO_AWAY_CODE_F
 static_assert(static_cast<int>(queue::GoAwayCode::kNotLeader) == v1::GO_AWAY_CODE_NOT_LEADER);
 
 wire::MessageLimits RpcDeps::message_limits() const {
-  return {.payload_bytes_max = options.payload_bytes_max,
-          .key_bytes_max = limits::kKeyBytesMax,
-          .headers_max = limits::kHeadersMax,
-          .header_bytes_max = limits::kHeaderBytesMax,
-          .priority_max = limits::kPriorityMax,
-          .batch_messages_max = limits::kBatchMessagesMax,
-          .delay_ms_max = limits::kDelayMax.count(),
-          .ttl_ms_max = limits::kTtlMax.count(),
-          .deliver_after_max = limits::kDeliverAfterMax};
+  return limits::MessageLimitsOf(options.payload_bytes_max);
 }
 
 bool ParseFrame(std::string_view content, google::protobuf::MessageLite& message) {

@@ -5,6 +5,7 @@
 
 #include "proto/wire/frame_write.h"
 #include "server/limits.h"
+#include "server/message_limits.h"
 
 namespace mqd::bench {
 namespace {
@@ -44,18 +45,6 @@ void FillLimits(v1::Limits& out) {
   out.set_max_credit_messages(limits::kCreditMessagesMax);
   out.set_max_credit_bytes(limits::kCreditBytesMax);
   out.set_message_overhead_bytes(limits::kMessageOverheadBytes);
-}
-
-wire::MessageLimits ScanLimits() {
-  return {.payload_bytes_max = limits::kPayloadBytesMax,
-          .key_bytes_max = limits::kKeyBytesMax,
-          .headers_max = limits::kHeadersMax,
-          .header_bytes_max = limits::kHeaderBytesMax,
-          .priority_max = limits::kPriorityMax,
-          .batch_messages_max = limits::kBatchMessagesMax,
-          .delay_ms_max = limits::kDelayMax.count(),
-          .ttl_ms_max = limits::kTtlMax.count(),
-          .deliver_after_max = limits::kDeliverAfterMax};
 }
 
 std::uint64_t ChargeOf(const wire::ScannedMessage& message) {
@@ -270,7 +259,7 @@ void NullPublish::OnFrame(const wire::Frame& frame, const std::shared_ptr<grpc::
 }
 
 void NullPublish::OnBatch(std::string_view content, const std::shared_ptr<grpc::Slice>& owner) {
-  auto batch = wire::ScanPublishBatch(content, ScanLimits());
+  auto batch = wire::ScanPublishBatch(content, limits::MessageLimitsOf(limits::kPayloadBytesMax));
   if (!batch.ok() || queue_ == nullptr) return Close();
   const std::uint64_t count = batch->messages.size();
   if (count == 0) return;

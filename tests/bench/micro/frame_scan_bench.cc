@@ -7,19 +7,12 @@
 #include "proto/wire/frame_scan.h"
 #include "proto/wire/frame_write.h"
 #include "server/limits.h"
+#include "server/message_limits.h"
 
 namespace mqd::wire {
 namespace {
 
-constexpr MessageLimits kLimits{.payload_bytes_max = limits::kPayloadBytesMax,
-                                .key_bytes_max = limits::kKeyBytesMax,
-                                .headers_max = limits::kHeadersMax,
-                                .header_bytes_max = limits::kHeaderBytesMax,
-                                .priority_max = limits::kPriorityMax,
-                                .batch_messages_max = limits::kBatchMessagesMax,
-                                .delay_ms_max = limits::kDelayMax.count(),
-                                .ttl_ms_max = limits::kTtlMax.count(),
-                                .deliver_after_max = limits::kDeliverAfterMax};
+constexpr MessageLimits kLimits = limits::MessageLimitsOf(limits::kPayloadBytesMax);
 
 std::string Elements(const benchmark::State& state, bool keys) {
   const std::string payload(static_cast<std::size_t>(state.range(1)), 'x');

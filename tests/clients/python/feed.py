@@ -23,7 +23,9 @@ def varint(value):
 
 
 def field(number, content):
-    """A field of wire type 2."""
+    """A field of wire type 2, or 0 for a number."""
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 

@@ -9,26 +9,12 @@ from mqd.v1 import admin_pb2, broker_pb2, types_pb2
 
 import case
 import mqd_client as mqd
+from feed import field
 from traffic import Traffic
 
 HUGE = 2**64 - 1
 BAD_NAMES = ['../etc', '..', '.', 'a/../b', 'default/../x', 'a/b/c', '/a', 'a/', '', '.hidden',
              '-x', 'x' * 129, 'with space', 'nul\0', 'line\n', 'ä', '%2e%2e', 'a\\b']
-
-
-def varint(value):
-    out = bytearray()
-    while value > 0x7f:
-        out.append(value & 0x7f | 0x80)
-        value >>= 7
-    return bytes(out + bytes([value]))
-
-
-def field(number, content):
-    """A field of wire type 2, or 0 for a number."""
-    if isinstance(content, int):
-        return varint(number << 3) + varint(content)
-    return varint(number << 3 | 2) + varint(len(content)) + content
 
 
 def publish_open(name):
