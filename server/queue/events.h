@@ -42,6 +42,7 @@ struct SpecialFields {
   WallMs deliver_at_ms = 0;   // 0: none
   std::int64_t ttl_ms = 0;    // 0: the queue's default
   std::vector<storage::MessageRef> deliver_after;
+  std::shared_ptr<const ErrorInfo> fault;  // why it is refused unless it is here already; or null
 };
 
 /// A message that passed the edge's checks. Views point into PublishBatch::owner.

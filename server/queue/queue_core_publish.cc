@@ -171,6 +171,7 @@ Verdict QueueCore::Judge(Waiter& waiter, const IncomingMessage& message) {
   if (has_key) {
     if (auto known = CheckKey(message)) return *std::move(known);
   }
+  if (special != nullptr && special->fault != nullptr) return *special->fault;
   const std::uint64_t rate = settings_.max_publish_rate;
   if (publish_rate_.Available(now_ns(), rate) == 0) {
     if (waits_when_full()) {

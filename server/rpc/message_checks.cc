@@ -81,17 +81,25 @@ absl::StatusOr<std::vector<storage::MessageRef>> Resolve(const wire::ScannedBatc
   return out;
 }
 
-absl::StatusOr<queue::SpecialFields> ToSpecial(const wire::ScannedBatch& batch,
-                                               const wire::ScannedMessage& message,
-                                               ReferenceResolver resolve) {
-  absl::StatusOr<std::vector<storage::MessageRef>> after = Resolve(batch, message, resolve);
-  if (!after.ok()) return after.status();
-  return queue::SpecialFields{.ordering_key = message.ordering_key,
-                              .priority = message.priority,
-                              .delay_ms = message.delay_ms,
-                              .deliver_at_ms = message.deliver_at_ms,
-                              .ttl_ms = message.ttl_ms,
-                              .deliver_after = *std::move(after)};
+/// What is wrong with it may have come up since it was stored: that is for the queue to judge.
+queue::SpecialFields ToSpecial(const wire::ScannedBatch& batch, const wire::ScannedMessage& message,
+                               queue::WallMs now_ms, ReferenceResolver resolve) {
+  queue::SpecialFields out{.ordering_key = message.ordering_key,
+                           .priority = message.priority,
+                           .delay_ms = message.delay_ms,
+                           .deliver_at_ms = message.deliver_at_ms,
+                           .ttl_ms = message.ttl_ms};
+  std::optional<queue::ErrorInfo> fault = CheckDeliverAt(message, now_ms);
+  if (!fault) {
+    absl::StatusOr<std::vector<storage::MessageRef>> after = Resolve(batch, message, resolve);
+    if (after.ok()) {
+      out.deliver_after = *std::move(after);
+    } else {
+      fault = queue::ErrorInfoOf(after.status());
+    }
+  }
+  if (fault) out.fault = std::make_shared<const queue::ErrorInfo>(*std::move(fault));
+  return out;
 }
 
 /// Sorts the messages of one batch, one after the other.
@@ -110,17 +118,11 @@ class Sorter {
     out_.last_bytes = charge;
     std::optional<queue::ErrorInfo> error = whole_;
     if (!error && fault != nullptr) error = FaultError(*fault);
-    if (!error) error = CheckDeliverAt(message, now_ms_);
-    absl::StatusOr<queue::SpecialFields> special;
-    if (!error && IsSpecial(message)) {
-      special = ToSpecial(batch_, message, resolve_);
-      if (!special.ok()) error = queue::ErrorInfoOf(special.status());
-    }
     if (error) return Refuse(index, charge, *std::move(error));
     queue::PublishBatch& good = Open(index);
     queue::IncomingMessage& incoming = good.messages.emplace_back(ToIncoming(message, charge));
-    if (!special.ok()) return;
-    good.specials.push_back(*std::move(special));
+    if (!IsSpecial(message)) return;
+    good.specials.push_back(ToSpecial(batch_, message, now_ms_, resolve_));
     incoming.special = static_cast<std::uint32_t>(good.specials.size());
   }
 

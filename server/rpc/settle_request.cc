@@ -153,6 +153,14 @@ absl::Status AddTarget(const RpcDeps& deps, const queue::QueueActor& source,
     faults[refused.publish_id - 1] = std::get<queue::ErrorInfo>(std::move(refused.result));
     out.faulty = true;
   }
+  for (const queue::PublishBatch& good : checked.good) {
+    for (std::size_t i = 0; i < good.messages.size(); ++i) {
+      const std::uint32_t special = good.messages[i].special;
+      if (special == 0 || good.specials[special - 1].fault == nullptr) continue;
+      faults[good.first_publish_id - 1 + i] = *good.specials[special - 1].fault;
+      out.faulty = true;
+    }
+  }
   std::move(faults.begin(), faults.end(), std::back_inserter(out.faults));
   queue::PublishBatch batch;
   if (!checked.good.empty()) batch = std::move(checked.good.front());

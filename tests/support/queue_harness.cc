@@ -32,7 +32,8 @@ SpecialFields ViewOf(const Extras& extras) {
           .delay_ms = extras.delay_ms,
           .deliver_at_ms = extras.deliver_at_ms,
           .ttl_ms = extras.ttl_ms,
-          .deliver_after = extras.deliver_after};
+          .deliver_after = extras.deliver_after,
+          .fault = extras.fault};
 }
 
 /// What the views of a batch point into.
@@ -73,7 +74,7 @@ std::vector<std::string> Payloads(const std::vector<Seen>& seen) {
 
 bool Extras::plain() const {
   return ordering_key.empty() && priority == 0 && delay_ms == 0 && deliver_at_ms == 0 &&
-         ttl_ms == 0 && deliver_after.empty();
+         ttl_ms == 0 && deliver_after.empty() && fault == nullptr;
 }
 
 // ---- the queue

@@ -52,6 +52,7 @@ struct Extras {
   WallMs deliver_at_ms = 0;
   std::int64_t ttl_ms = 0;
   std::vector<storage::MessageRef> deliver_after = {};
+  std::shared_ptr<const ErrorInfo> fault = {};
   bool plain() const;
 };
 
@@ -118,6 +119,10 @@ class QueueHarness {
   RequestId AskSettle(std::vector<SettleEntry> entries);
   /// Asks, commits everything, and gives the answer.
   SettleResult Settle(DeliveryRange range, SettleOutcome outcome);
+  /// Acks what was delivered since the last take.
+  void AckAll() {
+    for (const Seen& seen : TakeDeliveries()) Settle(seen.range(), AckOutcome{});
+  }
   /// A request of any kind: asks, commits everything, and gives the answer; T is what it holds.
   template <class T, class Request>
   T Ask(Request request) {

@@ -10,6 +10,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 struct TwoQueues {
   std::shared_ptr<TestDisk> disk = std::make_shared<TestDisk>();
@@ -107,6 +108,28 @@ TEST(DeliverAfterTest, ADeletedQueueCountsAsSettled) {
   two.b.AttachConsumer("cat", {.messages = 10});
   two.Settle();
   EXPECT_THAT(Payloads(two.b.TakeDeliveries()), ElementsAre("b1"));
+}
+
+TEST(DeliverAfterTest, WhatIsStoredIsNotRefusedWhenItsQueueHasGoneSince) {
+  const Extras gone = {.fault = std::make_shared<ErrorInfo>(ErrorInfo{
+                           .reason = Reason::kQueueNotFound, .message = "no queue default/gone"})};
+  QueueHarness queue;
+  queue.AttachPublisher("ann", ProducerId{1, 2});
+  queue.Publish("ann", {"a"}, {.first_id = 1});
+  queue.Publish("ann", {"b"}, {.keys = {"key"}, .first_id = 2});
+  queue.CommitAll();
+  EXPECT_THAT(queue.TakeResults(), ElementsAre("1 stored as 1", "2 stored as 2"));
+  queue.Restart();
+  queue.AttachPublisher("ann", ProducerId{1, 2});
+  queue.Publish("ann", {"a", "b"}, {.extras = {gone}, .first_id = 1});
+  queue.AttachPublisher("bob");
+  queue.Publish("bob", {"b"}, {.keys = {"key"}, .extras = {gone}, .first_id = 1});
+  queue.CommitAll();
+  EXPECT_THAT(queue.TakeResults(),
+              UnorderedElementsAre("1 stored as 1", "2 stored as 2", "1 duplicate of 2 READY"));
+  queue.Publish("ann", {"new"}, {.extras = {gone}, .first_id = 3});
+  queue.CommitAll();
+  EXPECT_THAT(queue.TakeResults(), ElementsAre("3 QUEUE_NOT_FOUND"));
 }
 
 TEST(DeliverAfterTest, TheWaitOutlivesARestart) {

@@ -1,5 +1,4 @@
-// Publishing: commits, bounds, waiting, duplicates, producers that resume. One broken promise a
-// name.
+// Publishing: commits, bounds, waiting, producers that resume. One broken promise a name.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -13,21 +12,6 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 constexpr ProducerId kProducer{4, 2};
-
-/// The errors among the results since the last take.
-std::vector<ErrorInfo> TakeErrors(QueueHarness& queue) {
-  std::vector<ErrorInfo> errors;
-  for (const SendConfirms& send : queue.Take<SendConfirms>()) {
-    for (const PublishException& one : send.confirms.exceptions) {
-      if (const auto* error = std::get_if<ErrorInfo>(&one.result)) errors.push_back(*error);
-    }
-  }
-  return errors;
-}
-
-void AckAll(QueueHarness& queue) {
-  for (const Seen& seen : queue.TakeDeliveries()) queue.Settle(seen.range(), AckOutcome{});
-}
 
 // ---- commits
 
@@ -56,7 +40,7 @@ TEST(QueuePublishTest, AckAloneAsksForNoFlush) {
   queue.AttachConsumer("cat", {.messages = 1});
   queue.Publish("ann", {"a"});
   queue.CommitAll();
-  AckAll(queue);
+  queue.AckAll();
   EXPECT_EQ(queue.LastSync(), storage::Sync::kWritten);
 }
 
@@ -140,11 +124,12 @@ TEST(QueuePublishTest, FullErrorNamesLimitAndCurrent) {
   queue.AttachPublisher("ann");
   queue.Publish("ann", {"a", "b", "c"});
   queue.CommitAll();
-  const auto errors = TakeErrors(queue);
+  const auto errors = queue.TakeErrors();
   ASSERT_THAT(errors, SizeIs(1));
-  EXPECT_EQ(errors[0].limit, 2u);
-  EXPECT_EQ(errors[0].current, 2u);
-  EXPECT_EQ(errors[0].resource, "queue default/q");
+  const ErrorInfo& error = errors.begin()->second;
+  EXPECT_EQ(error.limit, 2u);
+  EXPECT_EQ(error.current, 2u);
+  EXPECT_EQ(error.resource, "queue default/q");
 }
 
 TEST(QueuePublishTest, MessageLargerThanTheQueueIsRefusedForGood) {
@@ -221,7 +206,7 @@ TEST(QueueBlockTest, PublisherIsToldWhenItsWaitBeginsAndEnds) {
   EXPECT_EQ(blocked[0].first_publish_id, 2u);
   EXPECT_EQ(blocked[0].reason->reason, Reason::kQueueFull);
   queue.CommitAll();
-  AckAll(queue);
+  queue.AckAll();
   blocked = queue.Take<SendBlocked>();
   ASSERT_THAT(blocked, SizeIs(1));
   EXPECT_FALSE(blocked[0].reason.has_value());
@@ -249,7 +234,7 @@ TEST(QueueBlockTest, PublisherThatLeavesGivesItsPlaceInLineAway) {
   queue.Publish("ben", {"b1"});
   queue.DetachPublisher("ann");
   queue.CommitAll();
-  AckAll(queue);
+  queue.AckAll();
   queue.CommitAll();
   EXPECT_THAT(Names(queue.TakeDeliveries()), ElementsAre("cat<-b1#1"));
   queue.Advance(200);
@@ -289,240 +274,6 @@ TEST(QueueBlockTest, RaisedLimitLetsWhoWaitsIn) {
   EXPECT_THAT(queue.TakeResults(), ElementsAre("1 stored as 1", "2 stored as 2"));
 }
 
-// ---- idempotency keys
-
-TEST(QueueDedupTest, DuplicateBeforeTheCommitIsAnsweredAfterTheOriginal) {
-  QueueHarness queue;
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a", "a"}, {.keys = {"key", "key"}});
-  queue.Publish("ann", {"a"}, {.keys = {"key"}});
-  EXPECT_THAT(queue.TakeResults(), IsEmpty());
-  queue.CommitAll();
-  EXPECT_THAT(queue.TakeResults(),
-              ElementsAre("1 stored as 1", "2 duplicate of 1 READY", "3 duplicate of 1 READY"));
-  EXPECT_EQ(queue.Stats().ready, 1u);
-  EXPECT_EQ(queue.Stats().duplicates, 2u);
-}
-
-TEST(QueueDedupTest, DuplicateNamesThePresentStatusInEveryState) {
-  QueueHarness queue;
-  queue.AttachPublisher("ann");
-  const auto again = [&] {
-    queue.TakeResults();
-    queue.Publish("ann", {"a"}, {.keys = {"key"}});
-    queue.CommitAll();
-    const std::string result = queue.TakeResults().at(0);
-    return result.substr(result.rfind(' ') + 1);
-  };
-  queue.Publish("ann", {"a"}, {.keys = {"key"}});
-  queue.CommitAll();
-  EXPECT_EQ(again(), "READY");
-  queue.AttachConsumer("cat", {.messages = 2});
-  EXPECT_EQ(again(), "IN_FLIGHT");
-  queue.Settle(queue.TakeDeliveries()[0].range(), RetryOutcome{1'000 * kNsPerMs, ""});
-  EXPECT_EQ(again(), "DELAYED");
-  queue.Advance(1'000);
-  queue.Settle(queue.TakeDeliveries()[0].range(), DeadLetterOutcome{"bad"});
-  EXPECT_EQ(again(), "PARKED");
-  queue.Restart();
-  queue.AttachPublisher("ann");
-  EXPECT_EQ(again(), "PARKED");
-  queue.Step(PurgeQueue{1});
-  EXPECT_EQ(again(), "SETTLED");
-}
-
-TEST(QueueDedupTest, SameKeyWithAnotherBodyConflictsAndNamesTheOriginal) {
-  QueueHarness queue;
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a", "b"}, {.keys = {"key", "key"}});
-  queue.CommitAll();
-  const auto errors = TakeErrors(queue);
-  ASSERT_THAT(errors, SizeIs(1));
-  EXPECT_EQ(errors[0].reason, Reason::kIdempotencyConflict);
-  EXPECT_EQ(errors[0].current, 1u);
-  EXPECT_EQ(queue.Stats().ready, 1u);
-}
-
-TEST(QueueDedupTest, WindowRunsFromTheFirstAcceptanceAndDoesNotSlide) {
-  QueueHarness queue({.dedup_window = std::chrono::seconds(10)});
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a"}, {.keys = {"key"}});
-  queue.CommitAll();
-  queue.Advance(10'000);
-  queue.Publish("ann", {"a"}, {.keys = {"key"}});
-  queue.Advance(1);
-  queue.Publish("ann", {"b"}, {.keys = {"key"}});
-  queue.CommitAll();
-  EXPECT_THAT(queue.TakeResults(),
-              ElementsAre("1 stored as 1", "2 duplicate of 1 READY", "3 stored as 2"));
-}
-
-TEST(QueueDedupTest, KeyOfASettledMessageIsKnownAfterARestart) {
-  QueueHarness queue;
-  queue.AttachPublisher("ann");
-  queue.AttachConsumer("cat", {.messages = 1});
-  queue.Publish("ann", {"a"}, {.keys = {"key"}});
-  queue.CommitAll();
-  AckAll(queue);
-  queue.Restart();
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a"}, {.keys = {"key"}});
-  queue.CommitAll();
-  EXPECT_THAT(queue.TakeResults(), ElementsAre("1 duplicate of 1 SETTLED"));
-}
-
-TEST(QueueDedupTest, CrashBetweenAnyTwoCommitsLeavesNoSecondCopy) {
-  bool all = false;
-  for (int written = 0; !all; ++written) {
-    QueueHarness queue;
-    queue.AttachPublisher("ann");
-    queue.Publish("ann", {"a"}, {.keys = {"key"}});
-    for (int i = 0; i < written; ++i) all = !queue.CommitNext();
-    queue.Restart();
-    queue.AttachPublisher("ann");
-    queue.Publish("ann", {"a"}, {.keys = {"key"}});
-    queue.CommitAll();
-    EXPECT_EQ(queue.Stats().ready, 1u) << "behind " << written << " commits";
-  }
-}
-
-TEST(QueueDedupTest, UncommittedKeyIsForgottenWithItsMessage) {
-  QueueHarness queue;
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a"}, {.keys = {"key"}});
-  queue.Restart();
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a"}, {.keys = {"key"}});
-  queue.CommitAll();
-  EXPECT_EQ(queue.Stats().ready, 1u);
-}
-
-TEST(QueueDedupTest, ExpiredKeysLeaveTheDisk) {
-  QueueHarness queue({.dedup_window = std::chrono::seconds(10)});
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a", "b"}, {.keys = {"k1", "k2"}});
-  queue.CommitAll();
-  EXPECT_EQ(queue.disk().rows(storage::Table::kDedup), 2u);
-  queue.Advance(11'100);
-  queue.CommitAll();
-  EXPECT_EQ(queue.disk().rows(storage::Table::kDedup), 0u);
-  EXPECT_EQ(queue.Stats().dedup_entries, 0u);
-}
-
-TEST(QueueDedupTest, ExpiredKeyThatIsPublishedAgainHasOneRow) {
-  QueueHarness queue({.dedup_window = std::chrono::seconds(10)});
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a"}, {.keys = {"key"}});
-  queue.CommitAll();
-  queue.PassTime(11'000);
-  queue.Publish("ann", {"b"}, {.keys = {"key"}});
-  queue.CommitAll();
-  EXPECT_THAT(queue.TakeResults(), ElementsAre("1 stored as 1", "2 stored as 2"));
-  EXPECT_EQ(queue.disk().rows(storage::Table::kDedup), 1u);
-  queue.Restart();
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"b"}, {.keys = {"key"}});
-  queue.CommitAll();
-  EXPECT_EQ(queue.Stats().ready, 2u) << "the second is remembered";
-}
-
-TEST(QueueDedupTest, RowsInTheOrderOfTheirHashesAreReadAndLeaveTheDisk) {
-  QueueHarness queue({.dedup_window = std::chrono::seconds(10)});
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a", "b"}, {.keys = {"k1", "k2"}});
-  queue.CommitAll();
-  queue.disk().OrderDedupByHash();
-  queue.Restart();
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a"}, {.keys = {"k1"}});
-  queue.CommitAll();
-  EXPECT_EQ(queue.Stats().ready, 2u);
-  queue.Advance(11'100);
-  queue.CommitAll();
-  EXPECT_EQ(queue.disk().rows(storage::Table::kDedup), 0u);
-}
-
-TEST(QueueDedupTest, KeyOfAPublishThatWaitedIsForgottenAlthoughNothingHappens) {
-  QueueHarness queue({.max_messages = 1,
-                      .overflow_policy = OverflowPolicy::kBlock,
-                      .durability = Durability::kMemory,
-                      .dedup_window = std::chrono::seconds(10)});
-  queue.AttachPublisher("ann");
-  queue.AttachConsumer("cat", {.messages = 1});
-  queue.Publish("ann", {"a", "b"}, {.keys = {"", "key"}});
-  queue.CommitAll();
-  queue.Settle(queue.TakeDeliveries().at(0).range(), AckOutcome{});
-  EXPECT_EQ(queue.Stats().dedup_entries, 1u);
-  EXPECT_LE(queue.core().next_wake_ns(), queue.around().now.steady_ns + 11'000 * kNsPerMs);
-  queue.Advance(11'000);
-  EXPECT_EQ(queue.Stats().dedup_entries, 0u);
-}
-
-TEST(QueueDedupTest, FullTableForgetsTheOldestAndCountsIt) {
-  QueueHarness queue({.dedup_max_entries = 2});
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a", "b", "c"}, {.keys = {"k1", "k2", "k3"}});
-  queue.CommitAll();
-  queue.TakeResults();
-  EXPECT_EQ(queue.Stats().dedup_entries, 2u);
-  EXPECT_EQ(queue.Stats().dedup_evicted, 1u);
-  EXPECT_EQ(queue.disk().rows(storage::Table::kDedup), 2u);
-  queue.Publish("ann", {"c", "a"}, {.keys = {"k3", "k1"}});
-  queue.CommitAll();
-  EXPECT_THAT(queue.TakeResults(), ElementsAre("4 duplicate of 3 READY", "5 stored as 4"));
-}
-
-TEST(QueueDedupTest, FullTableForgetsInTheOrderOfAcceptanceAfterARestart) {
-  QueueHarness queue({.dedup_max_entries = 20});
-  queue.AttachPublisher("ann");
-  std::vector<std::string> keys;
-  for (int i = 0; i < 20; ++i) keys.push_back("k" + std::to_string(i));
-  queue.Publish("ann", keys, {.keys = keys});
-  queue.CommitAll();
-  queue.Restart();
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"new"}, {.keys = {"new"}});
-  queue.CommitAll();
-  queue.TakeResults();
-  queue.Publish("ann", {"k19", "k1", "k0"}, {.keys = {"k19", "k1", "k0"}});
-  queue.CommitAll();
-  EXPECT_THAT(queue.TakeResults(), ElementsAre("2 duplicate of 20 READY", "3 duplicate of 2 READY",
-                                               "4 stored as 1000002"));
-}
-
-TEST(QueueDedupTest, UnknownCommitMovesNoWindowAlthoughTheClockWasSet) {
-  for (const std::int64_t jump : {3'600'000, -3'600'000}) {
-    QueueHarness queue({.dedup_window = std::chrono::seconds(10)});
-    queue.AttachPublisher("ann");
-    queue.Publish("ann", {"a"}, {.keys = {"i"}});
-    queue.CommitAll();
-    queue.JumpWall(jump);
-    queue.Advance(9'000);
-    queue.Rebuild();
-    queue.AttachPublisher("ann");
-    queue.Publish("ann", {"a"}, {.keys = {"i"}});
-    EXPECT_THAT(queue.TakeResults(), ElementsAre("1 duplicate of 1 READY"));
-    queue.Advance(1'001);
-    queue.Publish("ann", {"a"}, {.keys = {"i"}});
-    queue.CommitAll();
-    EXPECT_THAT(queue.TakeResults(), ElementsAre("2 stored as 1000001"));
-  }
-}
-
-TEST(QueueDedupTest, FullTableRefusesNewKeysUntilOneExpires) {
-  QueueHarness queue({.dedup_window = std::chrono::seconds(10),
-                      .dedup_max_entries = 1,
-                      .dedup_full_policy = DedupFullPolicy::kReject});
-  queue.AttachPublisher("ann");
-  queue.Publish("ann", {"a", "b", "plain"}, {.keys = {"k1", "k2", ""}});
-  queue.CommitAll();
-  EXPECT_THAT(queue.TakeResults(), ElementsAre("1 stored as 1", "2 DEDUP_FULL", "3 stored as 2"));
-  queue.Advance(10'001);
-  queue.Publish("ann", {"b"}, {.keys = {"k2"}});
-  queue.CommitAll();
-  EXPECT_THAT(queue.TakeResults(), ElementsAre("4 stored as 3"));
-}
-
 // ---- producers that resume
 
 TEST(QueueProducerTest, ResendAfterAReconnectIsAnsweredWithTheOriginalSequences) {
@@ -547,7 +298,7 @@ TEST(QueueProducerTest, ResendAfterARestartAddsNoDuplicateAndARejectedIdCanBeSen
   queue.AttachConsumer("cat", {.messages = 1});
   queue.Publish("ann", {"a", "b", "rejected"});
   queue.CommitAll();
-  AckAll(queue);
+  queue.AckAll();
   queue.TakeResults();
   queue.Restart();
   queue.AttachPublisher("ann", kProducer);

@@ -113,12 +113,13 @@ TEST_F(SessionQueueTest, AReferenceStaysInItsNamespaceAndNamesAQueue) {
   test::PublishStream stream(broker_.stub());
   stream.Open("orders");
   stream.Send(1, {After("other/orders", 1), After("nowhere", 1), After("", 1)});
-  const v1::Confirms results = stream.Results(3);
-  ASSERT_EQ(results.exceptions_size(), 3);
-  EXPECT_EQ(results.exceptions(0).error().reason(), v1::REASON_BAD_FIELD);
-  EXPECT_EQ(results.exceptions(0).error().resource(), "field deliver_after");
-  EXPECT_EQ(results.exceptions(1).error().reason(), v1::REASON_QUEUE_NOT_FOUND);
-  EXPECT_EQ(results.exceptions(2).error().reason(), v1::REASON_BAD_FIELD);
+  const auto posted = orders_->WaitFor<queue::PublishBatch>();
+  ASSERT_EQ(posted.specials.size(), 3u);
+  for (const queue::SpecialFields& each : posted.specials) ASSERT_NE(each.fault, nullptr);
+  EXPECT_EQ(posted.specials[0].fault->reason, queue::Reason::kBadField);
+  EXPECT_EQ(posted.specials[0].fault->resource, "field deliver_after");
+  EXPECT_EQ(posted.specials[1].fault->reason, queue::Reason::kQueueNotFound);
+  EXPECT_EQ(posted.specials[2].fault->reason, queue::Reason::kBadField);
 }
 
 TEST_F(SessionQueueTest, AnAtomicPublishTakesNoReference) {
