@@ -52,12 +52,27 @@ def chosen(options):
     return found
 
 
+PLACES = ('--out', '--data', '--build')
+
+
+def command(arguments):
+    """As it was given, without where things lie: that says nothing about the figures."""
+    words = iter(arguments)
+    kept = []
+    for word in words:
+        if word in PLACES:
+            next(words, None)
+        elif not word.startswith(tuple(f'{place}=' for place in PLACES)):
+            kept.append(word)
+    return 'tests/bench/run.sh ' + shlex.join(kept)
+
+
 def machine(options):
     with open('/proc/cpuinfo', encoding='ascii') as file:
         models = [line.split(':', 1)[1].strip() for line in file if line.startswith('model name')]
     with open('/proc/meminfo', encoding='ascii') as file:
         memory = int(file.readline().split()[1]) / (1 << 20)
-    return {'command': 'tests/bench/run.sh ' + shlex.join(sys.argv[1:]),
+    return {'command': command(sys.argv[1:]),
             'cores': len(models), 'model': models[0] if models else platform.machine(),
             'memory_gib': round(memory, 1), 'kernel': platform.release(),
             'disk': report.disk_of(options.data),

@@ -82,7 +82,8 @@ class Runner:
         result['resident_bytes_max'] = resident.most
         for what in ('lost', 'failed', 'unconfirmed', 'out_of_order', 'false_answers'):
             if result.get(what):
-                self.fail(f'{" ".join(command)}: {what} {result[what]}')
+                words = [os.path.basename(command[0])] + command[1:]
+                self.fail(f'{" ".join(words)}: {what} {result[what]}')
         return result
 
     def fail(self, text):
