@@ -127,7 +127,6 @@ class QueueCore : private ReadyOrder {
   void SetCredit(ConsumerId id, Consumer& consumer, std::int64_t messages, std::int64_t bytes);
   bool MayTake(ConsumerId id, const Consumer& consumer) const;
   void ElectActive();
-  void GiveFence(Consumer& consumer) { consumer.fence = next_delivery_++; }
   void BalanceOnDemand();
   void RecallForIdle();
   void TellEnd();
@@ -141,7 +140,8 @@ class QueueCore : private ReadyOrder {
   bool DeliverHeld(ConsumerId id, Consumer& consumer, Sequence sequence);
   bool DeliverFresh(ConsumerId id, Consumer& consumer, Chunk& chunk, bool alone);
   void HandOver(ConsumerId id, Consumer& consumer, FlightRun run);
-  DeliveryRun RunFor(const Consumer& consumer, const FlightRun& run) const;
+  DeliveryId FenceFor(const FlightRun& run);
+  DeliveryRun RunFor(const FlightRun& run);
   void AddToOutbox(ConsumerId id, Consumer& consumer, DeliveryRun run, std::uint64_t charge);
   std::uint64_t Quantum() const;
   void FlushOutboxes();

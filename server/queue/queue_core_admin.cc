@@ -161,11 +161,6 @@ void QueueCore::Adopt(QueueSettings settings) {
       if (to_dead_letters() && !moving_.contains(sequence)) to_move_.push_back(sequence);
     }
   }
-  if (settings_.max_consumers == 1) {
-    for (auto& [id, consumer] : consumers_) {
-      if (consumer.fence == 0) GiveFence(consumer);
-    }
-  }
   ElectActive();
   OwnersChanged();
   for (auto& [id, consumer] : consumers_) {

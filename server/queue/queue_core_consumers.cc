@@ -39,7 +39,6 @@ void QueueCore::Handle(AttachConsumer& event) {
   consumer.since_ms = around_->now.wall_ms;
   if (consumer.on_demand) ++on_demand_count_;
   if (consumer.marks_started) ++marking_count_;
-  if (settings_.max_consumers == 1) GiveFence(consumer);
   ElectActive();
   OwnersChanged();
   const std::int64_t lease_ms =
@@ -154,7 +153,6 @@ void QueueCore::ElectActive() {
   }
   if (elected == active_) return;
   active_ = elected;
-  if (elected != 0) GiveFence(consumers_.at(elected));
   for (auto& [id, consumer] : consumers_) {
     SetCredit(id, consumer, consumer.credit_messages, consumer.credit_bytes);
   }

@@ -103,7 +103,9 @@ struct QueueData {
   Sequence next_sequence_;
   Sequence sequence_limit_;
   DeliveryId next_delivery_;
-  bool room_freed_ = false;  // since waiters were last looked at
+  ConsumerId fence_holder_ = 0;  // single_active, max_consumers 1: who has got the last message
+  DeliveryId fence_ = 0;         // since then
+  bool room_freed_ = false;      // since waiters were last looked at
 
   WallMs base_wall_ms_;
   std::int64_t base_steady_ns_;

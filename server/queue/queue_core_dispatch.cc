@@ -150,7 +150,15 @@ bool QueueCore::DeliverFresh(ConsumerId id, Consumer& consumer, Chunk& chunk, bo
   return true;
 }
 
-DeliveryRun QueueCore::RunFor(const Consumer& consumer, const FlightRun& run) const {
+/// Whoever takes over has the higher one, also where the settings let several be consumers before.
+DeliveryId QueueCore::FenceFor(const FlightRun& run) {
+  if (run.key != nullptr) return run.key->fence;
+  if (!settings_.single_active && settings_.max_consumers != 1) return 0;
+  if (std::exchange(fence_holder_, run.consumer) != run.consumer) fence_ = run.first;
+  return fence_;
+}
+
+DeliveryRun QueueCore::RunFor(const FlightRun& run) {
   const Chunk& chunk = *run.chunk;
   DeliveryRun out{.first_delivery_id = run.first,
                   .first_sequence = chunk.SequenceAt(run.first_index),
@@ -159,7 +167,7 @@ DeliveryRun QueueCore::RunFor(const Consumer& consumer, const FlightRun& run) co
                   .publish_time_ms = chunk.publish_time_ms,
                   .body = chunk.body,
                   .first_index = run.first_index,
-                  .fence = run.key != nullptr ? run.key->fence : consumer.fence,
+                  .fence = FenceFor(run),
                   .charge_bytes = chunk.ChargeOf(run.first_index, run.first_index + run.count)};
   const storage::MessageControl* control = chunk.ControlOf(run.first_index);
   if (control != nullptr && !control->dead_letter.empty()) {
@@ -181,7 +189,7 @@ void QueueCore::HandOver(ConsumerId id, Consumer& consumer, FlightRun run) {
   consumer.delivered += run.count;
   delivery_rate_.Take(now_ns(), settings_.max_delivery_rate, run.count);
   Note(Transition::kDelivered, run);
-  DeliveryRun out = RunFor(consumer, run);
+  DeliveryRun out = RunFor(run);
   const std::uint64_t charge = out.charge_bytes;
   if (!MQD_MUTANT(delivery_costs_no_credit)) {
     SetCredit(id, consumer, consumer.credit_messages - run.count,

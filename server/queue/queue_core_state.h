@@ -66,7 +66,6 @@ struct Consumer {
   bool told_end = false;
   std::string client_name;
   WallMs since_ms = 0;
-  DeliveryId fence = 0;  // single_active, max_consumers 1
   std::uint64_t delivered = 0, acked = 0;
   ReadyLanes own;  // heads of keys that belong to it (STICKY), or of which it has messages (KEYED)
   std::vector<DeliveryRun> outbox;  // of this turn

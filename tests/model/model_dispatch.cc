@@ -211,26 +211,15 @@ std::string QueueModel::WrongConsumer(const Seen& seen, const ModelMessage& mess
 
 std::string QueueModel::WrongFence(const Seen& seen, const ModelMessage& message) {
   if (seen.fence > seen.id) return "a fence of the future";
-  if (Keyed() && !message.key.empty()) {
-    auto& [holder, fence] = fences_[message.key];
-    if (seen.fence == 0) return "a keyed delivery without a fence";
-    if (seen.fence < fence) return "the fence of a key fell";
-    if (seen.stream != holder && seen.fence == fence) return "two consumers have one fence";
-    holder = seen.stream;
-    fence = seen.fence;
-    return "";
-  }
-  if (Sticky()) return "";
-  if (settings_.single_active || settings_.max_consumers == 1) {
-    if (seen.fence == 0) return "an only consumer without a fence";
-    DeliveryId& own = own_fences_[seen.stream];
-    if (seen.fence < own) return "the fence of a consumer fell";
-    own = seen.fence;
-    for (const auto& [other, fence] : own_fences_) {
-      if (other < seen.stream && fence >= seen.fence) return "an older consumer's fence is higher";
-    }
-    return "";
-  }
+  const bool keyed = Keyed() && !message.key.empty();
+  const bool alone = settings_.single_active || settings_.max_consumers == 1;
+  if (!keyed && (Sticky() || !alone)) return "";
+  auto& [holder, fence] = fences_[keyed ? message.key : ""];
+  if (seen.fence == 0) return "a delivery without a fence";
+  if (seen.fence < fence) return "a fence fell";
+  if (seen.stream != holder && seen.fence == fence) return "two consumers have one fence";
+  holder = seen.stream;
+  fence = seen.fence;
   return "";
 }
 

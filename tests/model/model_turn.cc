@@ -231,7 +231,6 @@ void QueueModel::Crash(Sequence next_sequence, bool rebuilt) {
   active_ = turn_ = 0;
   lanes_.clear();
   owners_.clear();
-  own_fences_.clear();
   recalled_ms_ = -1;
   Used();
 }

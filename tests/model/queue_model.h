@@ -242,9 +242,8 @@ class QueueModel {
   std::set<DeliveryId> given_;                                       // delivery ids of all lives
   std::map<std::uint32_t, std::int64_t> lanes_;                      // when each began to wait
   std::map<std::string, std::set<ConsumerId>> owners_;               // STICKY: who may own a key
-  std::map<std::string, std::pair<ConsumerId, DeliveryId>> fences_;  // of keys: holder, fence
-  std::map<ConsumerId, DeliveryId> own_fences_;
-  std::int64_t recalled_ms_ = -1;  // below 0: never
+  std::map<std::string, std::pair<ConsumerId, DeliveryId>> fences_;  // of keys, "": of all
+  std::int64_t recalled_ms_ = -1;                                    // below 0: never
 };
 
 }  // namespace mqd::queue::testing

@@ -111,6 +111,26 @@ TEST(MaxConsumersTest, TheOneThatWasHereLongestGoes) {
   EXPECT_EQ(gone[0].consumer, queue.ConsumerIdOf("cat"));
 }
 
+TEST(MaxConsumersTest, WhoeverTakesOverHasTheHigherFenceAlsoWhereThereHadBeenSeveral) {
+  QueueHarness queue({.max_consumers = 1});
+  queue.AttachPublisher("ann");
+  queue.AttachConsumer("cat", {.messages = 0});
+  queue.Update({});
+  queue.AttachConsumer("dan", {.messages = 0});
+  queue.Update({.max_consumers = 1});
+  std::vector<DeliveryId> fences;
+  for (const std::string consumer : {"dan", "cat", "dan"}) {
+    queue.Grant(consumer, 1);
+    queue.Publish("ann", {"a"});
+    queue.CommitAll();
+    const auto seen = queue.TakeDeliveries();
+    ASSERT_THAT(seen, SizeIs(1));
+    fences.push_back(seen[0].fence);
+  }
+  EXPECT_THAT(fences,
+              ElementsAre(::testing::Gt(0u), ::testing::Gt(fences[0]), ::testing::Gt(fences[1])));
+}
+
 // ---- single_active
 
 QueueSettings SingleActive() { return {.single_active = true}; }
