@@ -174,6 +174,24 @@ TEST(CheckerTest, FirstDeliveriesOutOfOrderAreReported) {
   ExpectOnly(Violation::kOrder, story);
 }
 
+TEST(CheckerTest, FirstDeliveryMayBeLateWhereAnIdThatNobodySawTellsOfARecall) {
+  for (const std::uint64_t unseen : {0, 1}) {
+    Story story;
+    for (const std::uint64_t i : {1, 2, 3}) story.Publish(i, 10 + i);
+    story.Deliver(1, 11, DeliveryId(1, 1));
+    story.Deliver(3, 13, DeliveryId(1, 2 + unseen));
+    story.Deliver(2, 12, DeliveryId(1, 3 + unseen));
+    story.Ack(1, 11, DeliveryId(1, 1));
+    story.Ack(3, 13, DeliveryId(1, 2 + unseen));
+    story.Ack(2, 12, DeliveryId(1, 3 + unseen));
+    if (unseen == 0) {
+      ExpectOnly(Violation::kOrder, story);
+    } else {
+      ExpectClean(story);
+    }
+  }
+}
+
 TEST(CheckerTest, FirstDeliveriesAfterADetachMayBeLate) {
   Story story;
   story.Publish(1, 11);
