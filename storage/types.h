@@ -50,7 +50,7 @@ struct KeyHash {
 
 /// A row of table dedup. Rows lie in the order of the sequences, in which they come and go.
 struct DedupRowId {
-  /// In the place of a sequence: a row of version 1, which lies in the order of the hashes.
+  /// In the place of a sequence: a row of the form before, in the order of the hashes (FORMAT.md).
   static constexpr Sequence kByHash = UINT64_MAX;
 
   Sequence sequence = 0;  // that of the message; 0: handed on to the dead-letter queue

@@ -120,7 +120,7 @@ struct QueueData {
   InFlightTable in_flight_;
   absl::btree_set<DeliveryId> behind_;  // KEYED: to be taken back, as one before them came back
   DedupIndex dedup_;
-  absl::btree_set<KeyHash> key_rows_by_hash_;  // dedup rows of version 1 that are still there
+  absl::btree_set<KeyHash> key_rows_by_hash_;  // dedup rows of the form before
   ProducerTable producers_;
   History history_;
   absl::btree_set<Sequence> dirty_chunks_;

@@ -40,6 +40,12 @@ class RuleTest(unittest.TestCase):
         self.assert_finds('README.md', 'x' * 121 + '\n', 'line of 121')
         self.assert_clean('README.md', '| ' + 'x' * 200 + ' |\n')
 
+    def test_long_line_of_a_program_is_its_own_affair(self):
+        for path in ('tests/bench/RESULTS.md', 'tests/bench/size.svg'):
+            self.assert_clean(path, 'x' * 200 + '\n')
+            self.assert_finds(path, 'x' * 200 + ' \n', 'space at the end')
+        self.assert_finds('tests/bench/README.md', 'x' * 200 + '\n', 'line of 200')
+
     def test_spaces_and_tabs(self):
         self.assert_finds('server/thing.cc', 'int x; \n', 'space at the end')
         self.assert_finds('server/thing.cc', '\tint x;\n', 'tab')

@@ -114,8 +114,8 @@ class Delivery {
   std::optional<std::string_view> header(std::string_view name) const;
   WallTime publish_time() const;
   /// For a keyed message: rises whenever its ordering_key goes to another consumer. For a queue
-  /// with single_active or max_consumers 1: with each new consumer. 0 otherwise. A store that
-  /// remembers the highest one it has seen can refuse what an old holder writes late.
+  /// with single_active or max_consumers 1: whenever another consumer gets one. 0 otherwise. A
+  /// store that remembers the highest one it has seen can refuse what an old holder writes late.
   std::uint64_t fence() const;
   /// A queue with DeliveryMode::kAtMostOnce settled it before it was sent: there is no lease, and
   /// how it is settled changes nothing (what is published with it is).

@@ -56,7 +56,7 @@ queue::ErrorInfo OnlyError(const Checked& checked) {
   return std::get<queue::ErrorInfo>(checked.batch.refused[0].result);
 }
 
-/// What the queue is to refuse the message at `index` for; the reason is left out for none.
+/// What the queue is to refuse the message at `index` for; an empty error for nothing.
 queue::ErrorInfo FaultOf(const Checked& checked, std::size_t index = 0) {
   EXPECT_TRUE(checked.batch.refused.empty());
   if (checked.batch.good.size() != 1) return {};
