@@ -109,10 +109,7 @@ void QueueCore::AckMessages(const FlightRun& run) {
     }
   }
   Note(Transition::kAcked, run);
-  if (run.key != nullptr) {
-    open_.keys.push_back(run.key);
-    KeyLands(*run.key, run.chunk->SequenceAt(run.first_index));
-  }
+  KeyLands(run);
   SettleMessages(*run.chunk, run.first_index, run.first_index + run.count);
 }
 
@@ -177,7 +174,7 @@ void QueueCore::Return(const FlightRun& run, bool charged, std::optional<std::in
       WriteAttempt(sequence, held);
       open_.returned.emplace_back(sequence, std::move(held));
       ++returning_;
-      if (run.key != nullptr) open_.keys.push_back(run.key);
+      KeyLands(run);
       continue;
     }
     Hold(*run.chunk, index, std::move(held));
@@ -211,9 +208,7 @@ void QueueCore::ParkRun(const FlightRun& run, std::uint32_t attempts, const std:
     AddNote(held, run, reason);
     Park(*run.chunk, run.first_index + i, std::move(held));
   }
-  if (run.key == nullptr) return;
-  open_.keys.push_back(run.key);
-  KeyLands(*run.key, run.chunk->SequenceAt(run.first_index));
+  KeyLands(run);
 }
 
 void QueueCore::Park(Chunk& chunk, std::uint32_t index, Held held) {

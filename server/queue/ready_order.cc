@@ -159,8 +159,16 @@ void ReadyOrder::KeyFlies(KeyState& key, Sequence sequence, DeliveryId id, Consu
   key.flights.emplace(sequence, id);
 }
 
-void ReadyOrder::KeyLands(KeyState& key, Sequence sequence) {
-  key.flights.erase(sequence);
+void ReadyOrder::KeyLands(const FlightRun& run) {
+  if (run.key == nullptr) {
+    const storage::MessageControl* control = run.chunk->ControlOf(run.first_index);
+    if (control == nullptr || control->ordering_key.empty()) return;
+    open_.keys_not_heeded.push_back(control->ordering_key);  // Reindex() may come before its end
+    return;
+  }
+  KeyState& key = *run.key;
+  open_.keys.push_back(&key);
+  key.flights.erase(run.chunk->SequenceAt(run.first_index));
   if (key.placed == 0 && !key.waiting.empty()) UpdateKey(key);
 }
 
@@ -191,6 +199,15 @@ void ReadyOrder::ObserveLanes() {
   for (auto& [id, consumer] : consumers_) consumer.own.Observe(ReadyLanes::kNone, now_ns());
 }
 
+void ReadyOrder::HeedKeys(Commit& commit) {
+  for (const std::string& name : std::exchange(commit.keys_not_heeded, {})) {
+    KeyState& key = keys_.Get(name);
+    ++key.busy;
+    key.broken = true;
+    commit.keys.push_back(&key);
+  }
+}
+
 void ReadyOrder::Reindex() {
   lanes_.Clear();
   for (auto& [id, consumer] : consumers_) consumer.own.Clear();
@@ -209,6 +226,10 @@ void ReadyOrder::Reindex() {
     const Sequence sequence = run.chunk->SequenceAt(run.first_index);
     KeyFlies(*run.key, sequence, first, run.consumer);
     run.key->broken = true;
+  }
+  if (keyed() || sticky()) {
+    for (Commit& commit : sent_) HeedKeys(commit);
+    HeedKeys(open_);
   }
   for (HeldTable::Rows* rows : {&held_.live(), &held_.parked_rows()}) {
     for (auto& [sequence, held] : *rows) {

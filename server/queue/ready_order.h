@@ -23,8 +23,8 @@ class ReadyOrder : protected QueueData {
 
   /// A message of the key is handed over as delivery `id`.
   void KeyFlies(KeyState& key, Sequence sequence, DeliveryId id, ConsumerId consumer);
-  /// It was settled.
-  void KeyLands(KeyState& key, Sequence sequence);
+  /// It was settled, or is given back: its key is busy until the open commit is on disk.
+  void KeyLands(const FlightRun& run);
   /// It comes back: what the consumer got behind it is to come back too (behind_).
   void KeyBreaks(KeyState& key, Sequence sequence, DeliveryId id, ConsumerId consumer);
   /// One message of the key is at work no more, and that is written.
@@ -48,6 +48,8 @@ class ReadyOrder : protected QueueData {
   /// Whether who has messages of the key may get the next one too.
   bool MayFollow(const KeyState& key) const;
   ReadyLanes& LanesOf(ConsumerId owner);
+  /// Keys count from now on, also those of messages that this commit settles or gives back.
+  void HeedKeys(Commit& commit);
   void ChooseOwner(KeyState& key);
 };
 

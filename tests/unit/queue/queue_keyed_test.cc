@@ -190,6 +190,41 @@ TEST(KeyedTest, SwitchingItOnHeedsWhatIsInFlightOfAPlainQueue) {
   EXPECT_THAT(Payloads(queue.TakeDeliveries()), ElementsAre("k2"));
 }
 
+/// A plain queue whose first delivery has just got `outcome`, and that became KEYED before the
+/// commit of that.
+QueueHarness SwitchedOnBehind(const SettleOutcome& outcome) {
+  QueueHarness queue = With({"k1", "k2"});
+  queue.Change([](QueueSettings& settings) { settings.ordering = Ordering::kFifo; });
+  queue.AttachConsumer("cat", {.messages = 1});
+  queue.AskSettle({{queue.TakeDeliveries().at(0).range(), outcome}});
+  QueueSettings keyed = queue.core().settings();
+  keyed.ordering = Ordering::kKeyed;
+  queue.Step(UpdateSettings{.request = 99, .settings = keyed});
+  queue.Grant("cat", 10);
+  return queue;
+}
+
+TEST(KeyedTest, SwitchingItOnWaitsForTheCommitOfASettle) {
+  QueueHarness queue = SwitchedOnBehind(AckOutcome{});
+  EXPECT_THAT(queue.TakeDeliveries(), IsEmpty());
+  queue.CommitAll();
+  EXPECT_THAT(Payloads(queue.TakeDeliveries()), ElementsAre("k2"));
+}
+
+TEST(KeyedTest, SwitchingItOnPassesNothingThatComesBack) {
+  QueueHarness queue = SwitchedOnBehind(RetryOutcome{.delay_ns = 0});
+  EXPECT_THAT(queue.TakeDeliveries(), IsEmpty());
+  queue.CommitAll();
+  EXPECT_THAT(Payloads(queue.TakeDeliveries()), ElementsAre("k1"));
+}
+
+TEST(KeyedTest, SwitchingItOnWaitsForTheCommitOfADeadLetter) {
+  QueueHarness queue = SwitchedOnBehind(DeadLetterOutcome{"no"});
+  EXPECT_THAT(queue.TakeDeliveries(), IsEmpty());
+  queue.CommitAll();
+  EXPECT_THAT(Payloads(queue.TakeDeliveries()), ElementsAre("k2"));
+}
+
 TEST(KeyFieldTest, AKeyNeedsAQueueThatHeedsIt) {
   QueueHarness queue;
   queue.AttachPublisher("ann");
