@@ -18,6 +18,10 @@ constexpr std::size_t kNameBytesMax = 128;
 constexpr int kKeepaliveMs = 10'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
 
+/// How long an attempt to connect may take. What gRPC calls the least backoff is this: an attempt
+/// that takes longer is given up, so a short one never gets through a slow network.
+constexpr int kConnectAttemptMs = 4'000;
+
 grpc::ChannelArguments Arguments(const ClientOptions& options, int index) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kFrameBytesMax);
@@ -27,9 +31,9 @@ grpc::ChannelArguments Arguments(const ClientOptions& options, int index) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  const auto initial = static_cast<int>(options.backoff.initial.count());
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, initial);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, initial);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
+                   static_cast<int>(options.backoff.initial.count()));
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectAttemptMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
                    static_cast<int>(options.backoff.max.count()));
   // Channels with equal arguments share a connection; these must not.

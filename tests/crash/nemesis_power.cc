@@ -19,6 +19,8 @@ constexpr auto kPollTime = milliseconds(2);
 constexpr auto kProgressMax = milliseconds(5'000);
 constexpr std::uint64_t kBytesRemains = 5;
 constexpr std::uint64_t kEntriesRemains = 3;
+constexpr const char* kCut = "MQD_TEST_CUT=";
+constexpr const char* kRemains = "MQD_TEST_REMAINS=";
 
 class PowerCut final : public Nemesis {
  public:
@@ -46,10 +48,10 @@ class PowerCut final : public Nemesis {
   static void SetVariables(Scene& scene, const std::string& cut, const std::string& remains) {
     auto& environment = scene.daemon.environment();
     std::erase_if(environment, [](const std::string& variable) {
-      return absl::StartsWith(variable, "MQD_TEST_");
+      return absl::StartsWith(variable, kCut) || absl::StartsWith(variable, kRemains);
     });
-    environment.push_back("MQD_TEST_CUT=" + cut);
-    environment.push_back("MQD_TEST_REMAINS=" + remains);
+    environment.push_back(kCut + cut);
+    environment.push_back(kRemains + remains);
   }
 
   static absl::Status LiveUntilCut(Scene& scene) {

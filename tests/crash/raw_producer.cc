@@ -16,6 +16,7 @@ using std::chrono::milliseconds;
 constexpr int kKeepaliveMs = 10'000;  // as the library has it
 constexpr int kReconnectMinMs = 10;
 constexpr int kReconnectMaxMs = 50;
+constexpr int kConnectMs = 4'000;  // of one attempt
 constexpr std::uint64_t kBatchMax = 30;
 constexpr auto kStreamTime = milliseconds(4'000);
 constexpr auto kCallTime = milliseconds(2'000);
@@ -29,7 +30,7 @@ constexpr std::array<std::uint32_t, 2> kUnaryQueues = {kPlainQueue, kKeyedQueue}
 std::shared_ptr<grpc::Channel> QuickChannel(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectMinMs);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kReconnectMinMs);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectMaxMs);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);

@@ -37,7 +37,7 @@ namespace mqd {
 struct ReconnectBackoff {
   std::chrono::milliseconds initial{100};
   double multiplier = 2.0;
-  std::chrono::milliseconds max{5'000};
+  std::chrono::milliseconds max{2'000};
   double jitter = 0.2;
 };
 
