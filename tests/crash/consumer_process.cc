@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "tests/crash/raw_consumer.h"
 #include "tests/crash/world.h"
+#include "tests/support/child_process.h"
 
 namespace mqd::crash {
 namespace {
@@ -45,6 +46,7 @@ absl::Status ConsumerProcess::Start(const std::string& address, std::uint64_t se
   pid_ = fork();
   if (pid_ == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    mqd::testing::CloseInheritedFiles();
     execv("/proc/self/exe", const_cast<char* const*>(arguments.data()));
     _exit(kExecFailed);
   }

@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "tests/crash/world.h"
+#include "tests/support/child_process.h"
 
 namespace mqd::crash {
 namespace {
@@ -62,6 +63,7 @@ void Daemon::RunChild(char* const* arguments, char* const* variables) const {
   const int log = open(log_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   dup2(log, STDOUT_FILENO);
   dup2(log, STDERR_FILENO);
+  mqd::testing::CloseInheritedFiles();
   execve(program_.c_str(), arguments, variables);
   _exit(kExecFailed);
 }

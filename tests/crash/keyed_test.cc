@@ -25,6 +25,7 @@
 
 #include "mqd/client.h"
 #include "tests/crash/daemon.h"
+#include "tests/support/child_process.h"
 
 namespace mqd::crash {
 namespace {
@@ -94,6 +95,7 @@ class Workers {
   pid_t Start() const {
     const pid_t pid = fork();
     if (pid != 0) return pid;
+    mqd::testing::CloseInheritedFiles();
     execl(self_.c_str(), self_.c_str(), "--worker", address_.c_str(), nullptr);
     _exit(127);
   }

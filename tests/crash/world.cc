@@ -24,6 +24,8 @@ constexpr std::uint32_t kFewAttempts = 5;
 constexpr std::uint32_t kManyAttempts = 1'000'000;
 constexpr auto kShortLease = milliseconds(1'000);
 constexpr auto kLongLease = milliseconds(30'000);
+/// Over a restart the wall clock counts, and one of the faults moves that by two days.
+constexpr auto kDedupWindow = std::chrono::hours(7 * 24);
 
 bool IsBounded(std::uint32_t queue) { return queue == kBoundedQueue; }
 
@@ -44,6 +46,7 @@ QueueSettings SettingsOf(std::uint32_t queue) {
   settings.lease_duration = IsBounded(queue) ? kShortLease : kLongLease;
   settings.max_attempts = AttemptsOf(queue);
   settings.retry_backoff = RetryBackoff{.initial = milliseconds(20), .max = milliseconds(200)};
+  settings.dedup_window = kDedupWindow;
   if (queue == kPlainQueue) settings.dead_letter_queue = QueueName(kDeadQueue);
   if (IsBounded(queue)) {
     settings.overflow_policy = OverflowPolicy::kBlock;

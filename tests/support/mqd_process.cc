@@ -76,6 +76,7 @@ void MqdProcess::Spawn(const Options& options) {
   posix_spawn_file_actions_addopen(&files, STDERR_FILENO, directory_.path("log").c_str(),
                                    O_WRONLY | O_CREAT | O_APPEND, 0600);
   posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
+  posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
   const int failed = posix_spawnp(&pid_, "setpriv", &files, nullptr, Pointers(arguments).data(),
                                   Pointers(variables).data());
   posix_spawn_file_actions_destroy(&files);
