@@ -148,7 +148,7 @@ struct Commit {
   std::uint64_t freed_messages = 0;
   std::uint64_t freed_bytes = 0;
   std::vector<Effect> replies;
-  std::vector<KeyState*> keys;  // one message less at work; they are busy until then
+  std::vector<KeyState*> keys;               // one message less at work; they are busy until then
   std::vector<std::string> keys_not_heeded;  // the same, of messages delivered without regard
   std::vector<std::pair<ConsumerId, DeliveryRun>> deliveries;  // AT_MOST_ONCE
   bool deletes_queue = false;

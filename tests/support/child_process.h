@@ -1,6 +1,8 @@
 #pragma once
 
 // child_process.h: what a child does between fork and exec.
+//
+// Threads: the one that forked; only what a signal handler may do is done.
 
 #include <unistd.h>
 

@@ -21,9 +21,9 @@ TEST(ConnectionTest, IsMadeThoughOneWayTakesLongerThanTheWaitForTheNextAttempt) 
   FaultProxy proxy(1);
   ASSERT_TRUE(proxy.Listen(broker.port()).ok());
   proxy.Inflict({.network = Network::kLatency, .delay = milliseconds(300)});
-  const auto client = Client::Connect({.address = "127.0.0.1:" + std::to_string(proxy.port()),
-                                       .backoff = {.initial = milliseconds(10),
-                                                   .max = milliseconds(50)}});
+  const auto client =
+      Client::Connect({.address = "127.0.0.1:" + std::to_string(proxy.port()),
+                       .backoff = {.initial = milliseconds(10), .max = milliseconds(50)}});
   EXPECT_TRUE(client.ok()) << client.status();
 }
 
