@@ -121,7 +121,6 @@ class CommitLoop {
   // ---- the sync thread
   void RunSyncs();
   bool TakeUnfinished();
-  void FinishTaken();
 
   // ---- the thread whose turn it is
   void SyncGroups(std::span<Group> groups);

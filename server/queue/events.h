@@ -65,6 +65,11 @@ struct PublishBatch {
   std::vector<IncomingMessage> messages;
   std::vector<SpecialFields> specials;
   std::shared_ptr<const void> owner;
+
+  /// Null for a plain message.
+  const SpecialFields* SpecialOf(const IncomingMessage& message) const {
+    return message.special == 0 ? nullptr : &specials[message.special - 1];
+  }
 };
 
 struct AttachPublisher {

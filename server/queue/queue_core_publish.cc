@@ -158,14 +158,8 @@ void QueueCore::Refuse(const Waiter& waiter, const IncomingMessage& message,
   Except(publisher, publish_id, message.charge_bytes, std::get<ErrorInfo>(std::move(verdict)));
 }
 
-namespace {
-const SpecialFields* SpecialOf(const PublishBatch& batch, const IncomingMessage& message) {
-  return message.special == 0 ? nullptr : &batch.specials[message.special - 1];
-}
-}  // namespace
-
 Verdict QueueCore::Judge(Waiter& waiter, const IncomingMessage& message) {
-  const SpecialFields* special = SpecialOf(waiter.batch, message);
+  const SpecialFields* special = waiter.batch.SpecialOf(message);
   if (auto refusal = RefusalFor(message, special)) return *std::move(refusal);
   const bool has_key = !message.idempotency_key.empty();
   if (has_key) {
@@ -356,7 +350,7 @@ void QueueCore::Store(const Waiter& waiter, const IncomingMessage& message,
     open_chunk_->key.first_sequence = sequence;
     open_chunk_->publish_time_ms = around_->now.wall_ms;
   }
-  if (const SpecialFields* special = SpecialOf(waiter.batch, message)) {
+  if (const SpecialFields* special = waiter.batch.SpecialOf(message)) {
     const auto index = static_cast<std::uint32_t>(open_body_.count());
     if (auto control = ControlFor(*special, index)) {
       if (special->delay_ms > 0) {

@@ -54,8 +54,7 @@ bool QueueCore::JudgeTransaction(const Waiter& waiter, std::vector<std::size_t>&
                                  Results& results, bool& refused) {
   std::set<KeyHash> own_keys;
   for (const IncomingMessage& message : waiter.batch.messages) {
-    const SpecialFields* special =
-        message.special == 0 ? nullptr : &waiter.batch.specials[message.special - 1];
+    const SpecialFields* special = waiter.batch.SpecialOf(message);
     // A dead letter was checked against the rules of its own queue.
     std::optional<ErrorInfo> refusal = RefusalFor(message, waiter.bypass_dedup ? nullptr : special);
     const bool has_key = !message.idempotency_key.empty() && !waiter.bypass_dedup;
@@ -164,11 +163,10 @@ void QueueCore::StorePrepared(const Waiter& waiter, const std::vector<std::size_
 void QueueCore::AddControl(const Waiter& waiter, const IncomingMessage& message, std::size_t i,
                            std::uint32_t index, Chunk& chunk) const {
   std::optional<storage::MessageControl> control;
-  if (message.special != 0) {
-    const SpecialFields& special = waiter.batch.specials[message.special - 1];
-    control = ControlFor(special, index);
-    if (special.delay_ms > 0) {
-      chunk.delays.emplace_back(index, now_ns() + special.delay_ms * kNsPerMs);
+  if (const SpecialFields* special = waiter.batch.SpecialOf(message)) {
+    control = ControlFor(*special, index);
+    if (special->delay_ms > 0) {
+      chunk.delays.emplace_back(index, now_ns() + special->delay_ms * kNsPerMs);
     }
   }
   if (!waiter.origins.empty()) {

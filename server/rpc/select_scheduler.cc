@@ -21,8 +21,11 @@ SelectScheduler::SelectScheduler(const std::vector<Queue>& queues,
   const std::uint64_t unit = std::clamp<std::uint64_t>(4 * kQuantum / heaviest, 1, kQuantum);
   std::map<std::uint32_t, Level, std::greater<>> by_priority;
   for (const Queue& queue : queues) {
-    by_priority[queue.priority].slots.push_back(static_cast<std::uint32_t>(slots_.size()));
-    slots_.push_back({.quantum = unit * std::max<std::uint32_t>(queue.weight, 1)});
+    const std::uint64_t quantum = unit * std::max<std::uint32_t>(queue.weight, 1);
+    Level& level = by_priority[queue.priority];
+    level.slots.push_back(static_cast<std::uint32_t>(slots_.size()));
+    level.quanta += quantum;
+    slots_.push_back({.quantum = quantum});
   }
   for (auto& [priority, level] : by_priority) levels_.push_back(std::move(level));
 }
@@ -71,6 +74,13 @@ void SelectScheduler::PassTurn(Level& level) {
   slot.in_turn = false;
   slot.deficit = 0;
   level.turn = (level.turn + 1) % level.slots.size();
+  if (level.turn == 0) level.stretch = StretchOf(level);
+}
+
+std::uint64_t SelectScheduler::StretchOf(const Level& level) const {
+  if (levels_.size() > 1 || pool_messages_ <= 0) return 1;
+  return std::clamp<std::uint64_t>(static_cast<std::uint64_t>(pool_messages_) / level.quanta, 1,
+                                   kStretchMax);
 }
 
 std::optional<std::uint32_t> SelectScheduler::InTurn(Level& level) {
@@ -79,7 +89,7 @@ std::optional<std::uint32_t> SelectScheduler::InTurn(Level& level) {
     Slot& slot = slots_[at];
     if (slot.wants && !slot.in_turn) {
       slot.in_turn = true;
-      slot.deficit = slot.quantum;
+      slot.deficit = slot.quantum * level.stretch;
     }
     if (slot.wants && slot.deficit > 0) return at;
     PassTurn(level);

@@ -8,7 +8,9 @@
 // queues' speed. A queue gets nothing while one of higher priority asks, except one message when it
 // has been asking for `ageing_floor`. Queues of one priority take turns by deficit round robin: in
 // each round a queue may use its weight times kQuantum messages; one that has nothing passes its
-// turn on and saves nothing up.
+// turn on and saves nothing up. While the pool holds more than such a round uses, as that of a fast
+// consumer does, a round is up to kStretchMax times as long, for all its queues: each grant is a
+// way to the queue and back. With several priorities it is not, as nothing ends a grant early.
 //
 // Threads: One at a time. Time is a parameter: the same calls, the same grants.
 // Limits: limits::kSelectQueuesMax queues; grants what the pool holds, kGrantBytes at a time.
@@ -28,6 +30,7 @@ class SelectScheduler {
  public:
   /// Messages a round for each unit of weight, for small weights; large weights need no more.
   static constexpr std::uint64_t kQuantum = 16;
+  static constexpr std::uint64_t kStretchMax = 16;
   static constexpr std::int64_t kGrantBytes = 1 << 20;
 
   struct Queue {
@@ -72,7 +75,9 @@ class SelectScheduler {
   /// Queues of one priority.
   struct Level {
     std::vector<std::uint32_t> slots;
-    std::size_t turn = 0;  // of slots
+    std::size_t turn = 0;       // of slots
+    std::uint64_t quanta = 0;   // of all slots
+    std::uint64_t stretch = 1;  // of this round
   };
 
   void NoteWaiting(std::int64_t now_ns);
@@ -81,6 +86,7 @@ class SelectScheduler {
   /// The slot whose turn it is; none when no slot of the level wants anything.
   std::optional<std::uint32_t> InTurn(Level& level);
   void PassTurn(Level& level);
+  std::uint64_t StretchOf(const Level& level) const;
   Grant Open(std::uint32_t slot, std::uint64_t messages);
 
   const std::int64_t ageing_floor_ns_;

@@ -155,9 +155,9 @@ absl::Status AddTarget(const RpcDeps& deps, const queue::QueueActor& source,
   }
   for (const queue::PublishBatch& good : checked.good) {
     for (std::size_t i = 0; i < good.messages.size(); ++i) {
-      const std::uint32_t special = good.messages[i].special;
-      if (special == 0 || good.specials[special - 1].fault == nullptr) continue;
-      faults[good.first_publish_id - 1 + i] = *good.specials[special - 1].fault;
+      const queue::SpecialFields* special = good.SpecialOf(good.messages[i]);
+      if (special == nullptr || special->fault == nullptr) continue;
+      faults[good.first_publish_id - 1 + i] = *special->fault;
       out.faulty = true;
     }
   }

@@ -288,6 +288,7 @@ void QueueModel::HandOverAtMostOnce() {
       consumer.bytes -= message.charge;
       lanes_[*next] = clock_.steady_ms;
       delivery_rate_.Take(clock_.steady_ms, settings_.max_delivery_rate, 1);
+      turn_ = only;
       message.busy = true;
       Free(sequence, &ModelCounts::acked);
       Then([this, seen] {

@@ -61,9 +61,9 @@ queue::ErrorInfo FaultOf(const Checked& checked, std::size_t index = 0) {
   EXPECT_TRUE(checked.batch.refused.empty());
   if (checked.batch.good.size() != 1) return {};
   const queue::PublishBatch& batch = checked.batch.good[0];
-  const std::uint32_t special = batch.messages.at(index).special;
-  if (special == 0 || batch.specials[special - 1].fault == nullptr) return {};
-  return *batch.specials[special - 1].fault;
+  const queue::SpecialFields* special = batch.SpecialOf(batch.messages.at(index));
+  if (special == nullptr || special->fault == nullptr) return {};
+  return *special->fault;
 }
 
 TEST(MessageChecksTest, AGoodBatchStaysOneBatch) {

@@ -75,6 +75,26 @@ TEST(SelectSchedulerTest, EqualWeightsGetEqualShares) {
 
 TEST(SelectSchedulerTest, VeryDifferentWeightsAreHonoured) { ExpectShares({100, 1}, 10); }
 
+/// The largest grant while two busy queues use up `pool` messages.
+std::uint64_t LargestGrant(std::uint64_t pool) {
+  SelectScheduler scheduler(Weights({1, 1}));
+  for (const std::uint32_t slot : {0, 1}) scheduler.OnWant(slot);
+  scheduler.AddCredit(pool, kPlenty);
+  std::uint64_t largest = 0;
+  while (const auto grant = scheduler.Next(0)) {
+    largest = std::max(largest, grant->messages);
+    scheduler.OnReturned(grant->slot, 0, 0, true);
+  }
+  return largest;
+}
+
+TEST(SelectSchedulerTest, ALargePoolMakesTurnsLongerAndASmallOneDoesNot) {
+  constexpr std::uint64_t kTurn = SelectScheduler::kQuantum;
+  EXPECT_EQ(LargestGrant(8'192), kTurn * SelectScheduler::kStretchMax);
+  EXPECT_LE(LargestGrant(5 * kTurn), 2 * kTurn);
+  EXPECT_EQ(LargestGrant(3 * kTurn), kTurn);
+}
+
 TEST(SelectSchedulerTest, AnIdleQueueLeavesItsShareToTheOthers) {
   SelectScheduler scheduler(Weights({8, 1}));
   scheduler.OnWant(1);
