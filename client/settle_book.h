@@ -28,7 +28,7 @@ namespace mqd::client {
 class SettleBook {
  public:
   static constexpr std::size_t kEntriesMax = 1'024;
-  static constexpr std::size_t kFramesMax = 8;
+  static constexpr std::size_t kFramesMax = 2;
 
   struct Entry {
     std::uint32_t queue_index = 0;

@@ -93,11 +93,11 @@ TEST_F(PublisherTest, FlushReturnsOnlyAfterTheCallbacks) {
 
 TEST_F(PublisherTest, EachMessageGetsItsOwnResult) {
   Start();
-  const auto session = Accept(OpenedPublish());
   auto published = Publish("a");
   auto duplicate = Publish("b", "key");
   auto dropped = Publish("c");
   auto failed = Publish("d");
+  const auto session = Accept(OpenedPublish());
   EXPECT_THAT(Read(*session, 4), ElementsAre("1:a", "2:b", "3:c", "4:d"));
   v1::PublishStreamResponse frame = Confirm(1, 1, 70);
   v1::PublishException* exception = frame.mutable_confirms()->add_exceptions();
@@ -129,12 +129,23 @@ TEST_F(PublisherTest, EachMessageGetsItsOwnResult) {
   EXPECT_EQ(info->limit, 1'000u);
 }
 
+TEST_F(PublisherTest, MessagesGatherWhileTheFrameBeforeThemHasNoAnswer) {
+  Start();
+  const auto session = Accept(OpenedPublish());
+  auto a = Publish("a");
+  EXPECT_THAT(Read(*session, 1), ElementsAre("1:a"));
+  for (const char* payload : {"b", "c", "d"}) (void)Publish(payload);
+  session->Write(Confirm(1, 1, 1));
+  EXPECT_THAT(Read(*session, 3), ElementsAre("2:b", "3:c", "4:d"));
+  EXPECT_EQ(publisher_->Stats().frames, 2u);
+}
+
 TEST_F(PublisherTest, ABrokenStreamIsResumedWithTheSameIdsInOrder) {
   Start();
-  const auto first = Accept(OpenedPublish());
   auto a = Publish("a");
   auto b = Publish("b");
   auto c = Publish("c");
+  const auto first = Accept(OpenedPublish());
   EXPECT_THAT(Read(*first, 3), ElementsAre("1:a", "2:b", "3:c"));
   first->Write(Confirm(1, 1, 1));
   EXPECT_TRUE(a.get().ok());
@@ -144,9 +155,10 @@ TEST_F(PublisherTest, ABrokenStreamIsResumedWithTheSameIdsInOrder) {
   EXPECT_EQ(producer_ids_[0].size(), 16u);
   EXPECT_EQ(producer_ids_[0], producer_ids_[1]);
   EXPECT_THAT(Read(*second, 2), ElementsAre("2:b", "3:c"));
+  second->Write(Confirm(2, 2, 2));
   auto d = Publish("d");
   EXPECT_THAT(Read(*second, 1), ElementsAre("4:d"));
-  second->Write(Confirm(2, 3, 2));
+  second->Write(Confirm(4, 1, 4));
   EXPECT_EQ(b.get().value().sequence, 2u);
   EXPECT_EQ(c.get().value().sequence, 3u);
   EXPECT_EQ(d.get().value().sequence, 4u);
@@ -155,9 +167,9 @@ TEST_F(PublisherTest, ABrokenStreamIsResumedWithTheSameIdsInOrder) {
 
 TEST_F(PublisherTest, AForgottenProducerResendsKeysAndReportsTheRest) {
   Start();
-  const auto first = Accept(OpenedPublish());
   auto plain = Publish("plain");
   auto keyed = Publish("keyed", "key");
+  const auto first = Accept(OpenedPublish());
   EXPECT_EQ(Read(*first, 2).size(), 2u);
   first->Break();
   const auto second = Accept(OpenedPublish(false));
@@ -177,16 +189,18 @@ TEST_F(PublisherTest, ABrokerThatComesBackLaterIsFound) {
   auto b = Publish("b");
   broker_ = std::make_unique<FakeBroker>(port);
   const auto second = Accept(OpenedPublish(true));
-  EXPECT_THAT(Read(*second, 2), ElementsAre("1:a", "2:b"));
-  second->Write(Confirm(1, 2, 1));
+  EXPECT_THAT(Read(*second, 1), ElementsAre("1:a"));
+  second->Write(Confirm(1, 1, 1));
   EXPECT_TRUE(a.get().ok());
+  EXPECT_THAT(Read(*second, 1), ElementsAre("2:b"));
+  second->Write(Confirm(2, 1, 2));
   EXPECT_TRUE(b.get().ok());
 }
 
 TEST_F(PublisherTest, CreditIsNeverPassed) {
   Start();
-  const auto session = Accept(OpenedPublish(false, 2));
   for (const char* payload : {"a", "b", "c", "d", "e"}) (void)Publish(payload);
+  const auto session = Accept(OpenedPublish(false, 2));
   EXPECT_THAT(Read(*session, 2), ElementsAre("1:a", "2:b"));
   session->Write(Confirm(1, 2, 1));
   EXPECT_EQ(publisher_->Flush(milliseconds(20)).code(), absl::StatusCode::kDeadlineExceeded)
@@ -376,7 +390,6 @@ TEST_F(PublisherTest, GoAwayLeavesOnceAllIsAnswered) {
 
 TEST_F(PublisherTest, CallbacksRunInOrderAndFlushWaitsForThem) {
   Start();
-  const auto session = Accept(OpenedPublish());
   std::vector<std::uint64_t> sequences;
   for (int i = 0; i < 3; ++i) {
     const absl::Status accepted = publisher_->Publish(
@@ -384,6 +397,7 @@ TEST_F(PublisherTest, CallbacksRunInOrderAndFlushWaitsForThem) {
         [&](const PublishResult& result) { sequences.push_back(result.value().sequence); });
     ASSERT_TRUE(accepted.ok());
   }
+  const auto session = Accept(OpenedPublish());
   EXPECT_EQ(Read(*session, 3).size(), 3u);
   session->Write(Confirm(1, 3, 10));
   ASSERT_TRUE(publisher_->Flush(seconds(20)).ok());
