@@ -5,8 +5,9 @@ Usage: long.py --build DIR --minutes N [--seed S]
        long.py --build DIR --again FILE..
 
 Beside them one daemon carries a steady load, and its memory is watched. A step that fails is kept
-as tests/regress/STEP-SEED.json; --again runs such files, or says that there are none. Ends with 1
-when a step failed, or the memory has grown.
+as tests/regress/STEP-SEED.json; --again runs such files, or says that there are none. "variables"
+may be added to such a file by hand, to make its run smaller. Ends with 1 when a step failed, or the
+memory has grown.
 """
 import argparse
 import json
@@ -27,10 +28,10 @@ REGRESS = os.path.join(ROOT, 'tests', 'regress')
 OUTPUT_KEPT = 4000  # characters of a failed run
 
 
-def run(step, build, seed, figures):
+def run(step, build, seed, figures, smaller=()):
     """Whether it passed; prints the end of its output when it did not."""
     words, variables = step.command(build, seed)
-    variables['MQD_FIGURES'] = figures
+    variables.update(smaller, MQD_FIGURES=figures)
     begin = time.monotonic()
     with tempfile.TemporaryFile('w+', errors='replace') as output:
         process = subprocess.Popen(words, env=variables, cwd=ROOT, stdout=output,
@@ -62,7 +63,8 @@ def again(build, paths):
     for path in paths:
         with open(path, encoding='utf-8') as file:
             kept = json.load(file)
-        failed += not run(STEPS[kept['step']], build, kept['seed'], os.devnull)
+        failed += not run(STEPS[kept['step']], build, kept['seed'], os.devnull,
+                          kept.get('variables', {}))
     print(f'{len(paths)} kept seeds, {failed} failed')
     return 1 if failed else 0
 
