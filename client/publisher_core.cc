@@ -17,7 +17,7 @@ constexpr std::chrono::milliseconds kHalfCloseTimeout{1'000};
 
 /// With this many frames unanswered the next one waits until it is half full: messages gather while
 /// the broker commits, and it gets few large frames rather than many small ones, each of which
-/// costs both sides as much as a hundred messages (J. Nagle, RFC 896, on segments).
+/// costs both sides as much as dozens of messages (J. Nagle, RFC 896, on segments).
 constexpr std::size_t kSmallFramesMax = 1;
 
 std::string PingFrame(std::uint64_t nonce) {
