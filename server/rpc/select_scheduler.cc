@@ -25,6 +25,7 @@ SelectScheduler::SelectScheduler(const std::vector<Queue>& queues,
     Level& level = by_priority[queue.priority];
     level.slots.push_back(static_cast<std::uint32_t>(slots_.size()));
     level.quanta += quantum;
+    level.longest = std::max(level.longest, quantum);
     slots_.push_back({.quantum = quantum});
   }
   for (auto& [priority, level] : by_priority) levels_.push_back(std::move(level));
@@ -79,8 +80,8 @@ void SelectScheduler::PassTurn(Level& level) {
 
 std::uint64_t SelectScheduler::StretchOf(const Level& level) const {
   if (levels_.size() > 1 || pool_messages_ <= 0) return 1;
-  return std::clamp<std::uint64_t>(static_cast<std::uint64_t>(pool_messages_) / level.quanta, 1,
-                                   kStretchMax);
+  const std::uint64_t rounds = static_cast<std::uint64_t>(pool_messages_) / level.quanta;
+  return std::max<std::uint64_t>(std::min(rounds, kTurnMax / level.longest), 1);
 }
 
 std::optional<std::uint32_t> SelectScheduler::InTurn(Level& level) {

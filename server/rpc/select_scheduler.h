@@ -4,13 +4,12 @@
 // stream.
 //
 // A queue that has something asks (OnWant) and gets a grant in its turn; what it does not use comes
-// back (OnReturned). One grant is open at a time, so that order and shares are exact whatever the
-// queues' speed. A queue gets nothing while one of higher priority asks, except one message when it
-// has been asking for `ageing_floor`. Queues of one priority take turns by deficit round robin: in
-// each round a queue may use its weight times kQuantum messages; one that has nothing passes its
-// turn on and saves nothing up. While the pool holds more than such a round uses, as that of a fast
-// consumer does, a round is up to kStretchMax times as long, for all its queues: each grant is a
-// way to the queue and back. With several priorities it is not, as nothing ends a grant early.
+// back (OnReturned). One grant is open at a time: order and shares are exact. A queue gets nothing
+// while one of higher priority asks, except one message when it has been asking for `ageing_floor`.
+// Queues of one priority take turns by deficit round robin: in each round a queue may use its
+// weight times kQuantum messages; one that has nothing saves nothing up. While the pool of a stream
+// with one priority holds more than a round uses, rounds are longer for all alike, with turns of up
+// to kTurnMax: each is a way to the queue and back, and nothing ends it early.
 //
 // Threads: One at a time. Time is a parameter: the same calls, the same grants.
 // Limits: limits::kSelectQueuesMax queues; grants what the pool holds, kGrantBytes at a time.
@@ -30,7 +29,7 @@ class SelectScheduler {
  public:
   /// Messages a round for each unit of weight, for small weights; large weights need no more.
   static constexpr std::uint64_t kQuantum = 16;
-  static constexpr std::uint64_t kStretchMax = 16;
+  static constexpr std::uint64_t kTurnMax = 256;
   static constexpr std::int64_t kGrantBytes = 1 << 20;
 
   struct Queue {
@@ -77,6 +76,7 @@ class SelectScheduler {
     std::vector<std::uint32_t> slots;
     std::size_t turn = 0;       // of slots
     std::uint64_t quanta = 0;   // of all slots
+    std::uint64_t longest = 0;  // quantum of a slot
     std::uint64_t stretch = 1;  // of this round
   };
 

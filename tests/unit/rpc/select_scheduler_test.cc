@@ -76,8 +76,8 @@ TEST(SelectSchedulerTest, EqualWeightsGetEqualShares) {
 TEST(SelectSchedulerTest, VeryDifferentWeightsAreHonoured) { ExpectShares({100, 1}, 10); }
 
 /// The largest grant while two busy queues use up `pool` messages.
-std::uint64_t LargestGrant(std::uint64_t pool) {
-  SelectScheduler scheduler(Weights({1, 1}));
+std::uint64_t LargestGrant(std::uint64_t pool, std::uint32_t weight = 1) {
+  SelectScheduler scheduler(Weights({1, weight}));
   for (const std::uint32_t slot : {0, 1}) scheduler.OnWant(slot);
   scheduler.AddCredit(pool, kPlenty);
   std::uint64_t largest = 0;
@@ -90,9 +90,14 @@ std::uint64_t LargestGrant(std::uint64_t pool) {
 
 TEST(SelectSchedulerTest, ALargePoolMakesTurnsLongerAndASmallOneDoesNot) {
   constexpr std::uint64_t kTurn = SelectScheduler::kQuantum;
-  EXPECT_EQ(LargestGrant(8'192), kTurn * SelectScheduler::kStretchMax);
+  EXPECT_EQ(LargestGrant(8'192), 256u);
   EXPECT_LE(LargestGrant(5 * kTurn), 2 * kTurn);
   EXPECT_EQ(LargestGrant(3 * kTurn), kTurn);
+}
+
+TEST(SelectSchedulerTest, AHeavyWeightIsNotMadeLongerByALargePool) {
+  EXPECT_EQ(LargestGrant(100'000, 8), 256u);
+  EXPECT_EQ(LargestGrant(100'000, 1'000), 1'000u);
 }
 
 TEST(SelectSchedulerTest, AnIdleQueueLeavesItsShareToTheOthers) {
