@@ -16,8 +16,8 @@ cmake --preset coverage -DMQD_BUILD_TESTS=ON --log-level=NOTICE
 targets=("${tests[@]/#/tests/}")
 cmake --build build/coverage --target "${targets[@]/%//all}"
 find build/coverage -name '*.gcda' -delete
-# Fewer histories and crash points than the suite runs: with counters and -O0 they take ten times
-# as long, and more of them reach nothing new.
+# Fewer histories and crash points than the suite runs: with counters and -O0 each takes ten times
+# as long.
 export MQD_MODEL_SEEDS="${MQD_MODEL_SEEDS:-160}" MQD_CRASH_STRIDE="${MQD_CRASH_STRIDE:-6}"
 for directory in "${tests[@]}"; do
   ctest --test-dir "build/coverage/tests/$directory" --output-on-failure --no-tests=error \

@@ -33,7 +33,7 @@
 namespace mqd {
 
 /// How long to wait before trying again: initial * multiplier^n, at most max, moved by up to jitter
-/// of itself either way.
+/// of itself either way. An attempt to connect may take 4 s, whatever these say.
 struct ReconnectBackoff {
   std::chrono::milliseconds initial{100};
   double multiplier = 2.0;
