@@ -48,6 +48,8 @@ class Body {
 
   std::size_t count() const { return count_; }
   std::string_view encoded() const { return encoded_; }
+  /// What it takes in memory: one that grew message by message has room to spare.
+  std::size_t memory_bytes() const { return encoded_.capacity(); }
   /// Elements first .. last (not included) as one piece.
   std::string_view Elements(std::size_t first, std::size_t last) const;
   std::string_view Element(std::size_t index) const { return Elements(index, index + 1); }

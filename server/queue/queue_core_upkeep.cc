@@ -143,9 +143,9 @@ void QueueCore::ExpireDedup() {
 }
 
 void QueueCore::SetBody(Chunk& chunk, std::shared_ptr<const storage::Body> body) {
-  if (chunk.body != nullptr) resident_bytes_ -= chunk.body->encoded().size();
+  if (chunk.body != nullptr) resident_bytes_ -= chunk.body->memory_bytes();
   chunk.body = std::move(body);
-  if (chunk.body != nullptr) resident_bytes_ += chunk.body->encoded().size();
+  if (chunk.body != nullptr) resident_bytes_ += chunk.body->memory_bytes();
 }
 
 void QueueCore::DropBodyIfFull(Chunk& chunk) {

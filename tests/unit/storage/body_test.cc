@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include "absl/strings/escaping.h"
 #include "storage/byte_codec.h"
@@ -48,6 +49,18 @@ TEST(BodyTest, WithoutMessagesComesBack) {
   const auto body = Body::Decode(std::string(Body::Builder().Finish()->encoded()));
   ASSERT_TRUE(body.ok());
   EXPECT_EQ((*body)->count(), 0u);
+}
+
+/// The bound on cached bodies is one on memory.
+TEST(BodyTest, RoomToSpareCountsAsMemory) {
+  Body::Builder builder;
+  for (int i = 0; i < 700; ++i) builder.Append(std::string(100, 'x'));
+  const auto body = std::move(builder).Finish();
+  const std::size_t taken = ::malloc_usable_size(const_cast<char*>(body->encoded().data()));
+  ASSERT_GT(taken, body->encoded().size() * 5 / 4) << "it has no room to spare";
+  constexpr std::size_t kPage = 4096;  // what the allocator rounds up to
+  EXPECT_GT(body->memory_bytes() + kPage, taken);
+  EXPECT_LE(body->memory_bytes(), taken);
 }
 
 TEST(BodyTest, EveryCutAndEveryChangedBitIsRefused) {
