@@ -36,6 +36,8 @@ grpc::ChannelArguments Arguments(const ClientOptions& options, int index) {
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectAttemptMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
                    static_cast<int>(options.backoff.max.count()));
+  // Who calls tries again by itself, and knows what became of what: nothing is sent twice unseen.
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   // Channels with equal arguments share a connection; these must not.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt("mqd.channel", index);
