@@ -56,7 +56,8 @@ class HeadersTest(hostile_case.HostileCase):
         self.attack(lambda until: self.pour(until, opening, b'y' * CHUNK, QUADRATIC_BYTES))
 
     def test_large_headers_of_a_client_that_takes_no_settings(self):
-        """The library holds a client to its limits only once the client has acknowledged them."""
+        """The library holds a client to its limits only once the client has acknowledged them.
+        1 of 5 tries stopped the witness while they were read, as empty frames do."""
         block = http2.block(http2.request(http2.PUBLISH, (b'large', b'y' * (1 << 20))))
 
         def strike(_):
@@ -66,7 +67,7 @@ class HeadersTest(hostile_case.HostileCase):
                 self.assertTrue(link.wait_answer(http2.HEADERS, 100), 'each is refused')
             return '100 calls with 1 MiB of headers'
 
-        self.attack(strike, growth=128 << 20)
+        self.attack(strike, growth=128 << 20, cured=False)
 
     def test_fields_with_which_a_request_aborted_the_library(self):
         """CVE-2023-1428: a field that cannot be printed, and more headers than are allowed."""
