@@ -10,11 +10,12 @@ import http2
 
 CLIENTS = int(os.environ.get('MQD_HOSTILE_CLIENTS', 1))
 FEW_RESETS = 5_000
+BATCH = 200  # resets that are sent at once
 GRPC_BYTES = 512 << 20  # kGrpcQuotaBytes of server/app.cc: what gRPC may plan with
 
 
 class FloodTest(hostile_case.HostileCase):
-    def flood(self, until, frames_of, acknowledge=True, reading=True):
+    def flood(self, until, frames_of, reading=True):
         """Some clients send what frames_of(n) gives for n = 0, 1.., and come again when they are
         thrown out. What was sent."""
         sent = [0] * CLIENTS
@@ -26,12 +27,12 @@ class FloodTest(hostile_case.HostileCase):
                 connections[which] += 1
                 with contextlib.suppress(OSError), \
                         http2.Connection(self.daemon.address, reading=reading) as link:
-                    if acknowledge and reading:
+                    if reading:
                         link.acknowledge()
                     link.socket.settimeout(max(0.1, until - time.monotonic()))
                     for n in range(1 << 30):
                         frames, count = frames_of(n)
-                        if not frames or time.monotonic() > until:
+                        if time.monotonic() > until:
                             break
                         link.send(frames)
                         sent[which] += count
@@ -49,10 +50,10 @@ class FloodTest(hostile_case.HostileCase):
         super().attack(strike, seconds, growth, cured)
 
     @staticmethod
-    def resets(n, batch=200):
-        """HEADERS and RST_STREAM; the first call puts its fields into the table."""
+    def resets(n):
+        """A batch of HEADERS and RST_STREAM; the first call puts its fields into the table."""
         out = []
-        for i in range(n * batch, (n + 1) * batch):
+        for i in range(n * BATCH, (n + 1) * BATCH):
             fields = http2.block(http2.request(http2.PUBLISH), into_table=True) if i == 0 else \
                 b''.join(http2.indexed(62 + each) for each in range(5, -1, -1))
             stream = 2 * i + 1
@@ -68,7 +69,7 @@ class FloodTest(hostile_case.HostileCase):
             with contextlib.suppress(OSError):
                 if acknowledge:
                     link.acknowledge()
-                for n in range(2 * FEW_RESETS // 200):
+                for n in range(2 * FEW_RESETS // BATCH):
                     link.send(self.resets(n))
             return f'{2 * FEW_RESETS} resets'
 
@@ -88,7 +89,7 @@ class FloodTest(hostile_case.HostileCase):
             for each in links:
                 self.addCleanup(each.close)
                 each.acknowledge()
-            for n in range(FEW_RESETS // 200):
+            for n in range(FEW_RESETS // BATCH):
                 for each in links:
                     each.send(self.resets(n))
             for each in links:
